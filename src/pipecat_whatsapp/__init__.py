@@ -1,0 +1,1 @@
+"""Put a pipecat voice bot on WhatsApp calls."""

@@ -1,0 +1,1 @@
+"""A call's sound; knows neither Meta's HTTP nor pipelines."""

@@ -1,0 +1,1 @@
+"""Speaks Meta's Cloud API; knows neither pipecat nor media."""

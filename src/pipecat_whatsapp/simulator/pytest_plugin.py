@@ -1,0 +1,1 @@
+"""pytest fixtures for bot authors: a simulated WhatsApp, and a phone."""
