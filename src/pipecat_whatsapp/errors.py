@@ -48,11 +48,13 @@ class GraphError(WhatsAppError):
     Args:
         message: What happened, and what to do about it.
         retryable: Whether the same request may succeed later.
+        retry_after: Seconds that Meta asked us to wait, 0 when it did not say.
     """
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class GraphRequestError(GraphError):
@@ -65,6 +67,7 @@ class GraphRequestError(GraphError):
         meta_message: Meta's own words (`error.message` and `error.error_data.details`).
         advice: What usually helps, empty when nothing is known.
         retryable: Whether the same request may succeed later.
+        retry_after: Seconds that Meta asked us to wait, 0 when it did not say.
     """
 
     def __init__(
@@ -76,8 +79,9 @@ class GraphRequestError(GraphError):
         meta_message: str,
         advice: str,
         retryable: bool,
+        retry_after: float = 0.0,
     ) -> None:
-        super().__init__(message, retryable=retryable)
+        super().__init__(message, retryable=retryable, retry_after=retry_after)
         self.status = status
         self.code = code
         self.meta_message = meta_message
@@ -87,5 +91,5 @@ class GraphRequestError(GraphError):
 class GraphUnreachableError(GraphError):
     """No answer to a request arrived, so Meta may or may not have acted on it."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, retryable=True)
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message, retryable=True, retry_after=retry_after)

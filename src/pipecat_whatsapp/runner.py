@@ -1,0 +1,225 @@
+"""`python bot.py -t whatsapp`: WhatsApp calls beside every other transport of pipecat's runner.
+
+A bot changes one import::
+
+    from pipecat_whatsapp.runner import create_transport, main
+
+pipecat's runner has no place for a transport from outside, but two public doors lead in: `main()`
+takes an argument parser, and its FastAPI application is open for routes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+from pipecat.runner.types import RunnerArguments
+from pipecat.transports.base_transport import BaseTransport, TransportParams
+from pipecat.transports.smallwebrtc.connection import IceServer
+
+from pipecat_whatsapp.calls.adapter import CallEndedHook, WebhookAdapter, WebhookEventHook
+from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, WhatsAppRunnerArguments
+from pipecat_whatsapp.config import WhatsAppConfig
+from pipecat_whatsapp.errors import ConfigError, WebhookError
+from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
+from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, Request
+
+__all__ = ["WhatsAppRunnerArguments", "create_transport", "main", "whatsapp_router"]
+
+PATH = "/whatsapp"
+
+
+async def create_transport(
+    runner_args: RunnerArguments, transport_params: Mapping[str, Callable[[], TransportParams]]
+) -> BaseTransport:
+    """Create the transport that the runner's arguments ask for.
+
+    A WhatsApp call uses the key "whatsapp", or "webrtc" when there is no such key. All other
+    arguments go to pipecat's own `create_transport`.
+
+    Args:
+        runner_args: What the bot was started with.
+        transport_params: Transport names, and functions that give their parameters.
+
+    Raises:
+        ConfigError: A WhatsApp call came, and neither key is there.
+    """
+    if isinstance(runner_args, WhatsAppRunnerArguments):
+        params = _whatsapp_params(transport_params)
+        return WhatsAppTransport(runner_args.webrtc_connection, runner_args.call, params)
+    from pipecat.runner.utils import create_transport as create_pipecat_transport
+
+    return await create_pipecat_transport(runner_args, dict(transport_params))
+
+
+def main(
+    bot: Bot | None = None,
+    parser: argparse.ArgumentParser | None = None,
+    *,
+    on_incoming_call: IncomingCallHook | None = None,
+    on_webhook_event: WebhookEventHook | None = None,
+    on_call_ended: CallEndedHook | None = None,
+) -> None:
+    """Run a bot with pipecat's runner; `-t whatsapp` serves WhatsApp calls.
+
+    Args:
+        bot: The bot; the function `bot` of the main module by default.
+        parser: A parser with arguments of your own, as for pipecat's `main()`.
+        on_incoming_call: See `WebhookAdapter`.
+        on_webhook_event: See `WebhookAdapter`.
+        on_call_ended: See `WebhookAdapter`.
+    """
+    from pipecat.runner.run import app
+    from pipecat.runner.run import main as run_pipecat
+
+    def serve_whatsapp(args: argparse.Namespace) -> None:
+        config = WhatsAppConfig.from_env()
+        served_bot = bot or _main_module_bot()
+
+        def make_adapter() -> WebhookAdapter:
+            return WebhookAdapter(
+                replace(config, ice_servers=_ice_servers(args)),
+                _with_cli_args(served_bot, args),
+                on_incoming_call=on_incoming_call,
+                on_webhook_event=on_webhook_event,
+                on_call_ended=on_call_ended,
+            )
+
+        app.include_router(whatsapp_router(make_adapter))
+
+    run_pipecat(_Parser(parser, serve_whatsapp))
+
+
+def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
+    """Routes for a FastAPI application: GET and POST `/whatsapp`.
+
+    Args:
+        make_adapter: Called when the application starts, on its event loop. The adapter is closed,
+            and its calls with it, when the application stops.
+
+    Example::
+
+        app = FastAPI()
+        app.include_router(whatsapp_router(lambda: WebhookAdapter(config, bot)))
+    """
+    from fastapi import APIRouter, FastAPI, Request, Response
+
+    adapter: WebhookAdapter | None = None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal adapter
+        async with make_adapter() as adapter:
+            numbers = ", ".join(sorted(adapter.config.phone_number_ids))
+            logger.info("WhatsApp calls for {} are served at {}", numbers, PATH)
+            yield
+
+    router = APIRouter(lifespan=lifespan)
+
+    async def serve(request: Request) -> Response:
+        if adapter is None:
+            return Response("WhatsApp is starting.", status_code=503)
+        try:
+            body = await _bounded_body(request)
+        except WebhookError as error:
+            return Response(str(error), status_code=error.status)
+        answer = await adapter.handle(request.method, request.query_params, request.headers, body)
+        return Response(answer.body, answer.status, dict(answer.headers))
+
+    # FastAPI reads the types at run time, where `from __future__ import annotations` hides them.
+    serve.__annotations__ = {"request": Request, "return": Response}
+    router.add_api_route(PATH, serve, methods=["GET", "POST"], include_in_schema=False)
+    return router
+
+
+async def _bounded_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise WebhookError(f"The body is over {MAX_BODY_BYTES} bytes.", status=413)
+    return bytes(body)
+
+
+class _Parser(argparse.ArgumentParser):
+    """pipecat's command line with "whatsapp" as one more transport.
+
+    pipecat adds its arguments to this parser and calls `parse_args()`; what it reads back are its
+    own words only.
+    """
+
+    def __init__(
+        self,
+        parent: argparse.ArgumentParser | None,
+        serve_whatsapp: Callable[[argparse.Namespace], None],
+    ) -> None:
+        parents = [parent] if parent is not None else []
+        super().__init__(
+            parents=parents, conflict_handler="resolve", description="Pipecat bot runner"
+        )
+        self._serve_whatsapp = serve_whatsapp
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Add an argument; `--transport` gets one choice more."""
+        choices = options.get("choices")
+        if "--transport" in names and choices is not None and "whatsapp" not in choices:
+            options["choices"] = [*choices, "whatsapp"]
+        return super().add_argument(*names, **options)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse; for `-t whatsapp`, mount the routes and tell pipecat nothing of it."""
+        namespace = super().parse_args(*args, **kwargs)
+        if namespace.transport == "whatsapp":
+            namespace.transport = None
+            try:
+                self._serve_whatsapp(namespace)
+            except ConfigError as error:
+                self.exit(2, f"{error}\n")
+        return namespace
+
+
+def _main_module_bot() -> Bot:
+    found = getattr(sys.modules["__main__"], "bot", None)
+    if found is None:
+        raise ConfigError(
+            "The main module has no function bot(runner_args): define one, or call main(bot)."
+        )
+    bot: Bot = found
+    return bot
+
+
+def _with_cli_args(bot: Bot, args: argparse.Namespace) -> Bot:
+    async def bot_with_cli_args(runner_args: WhatsAppRunnerArguments) -> None:
+        runner_args.cli_args = args
+        await bot(runner_args)
+
+    return bot_with_cli_args
+
+
+def _ice_servers(args: argparse.Namespace) -> tuple[IceServer, ...]:
+    """The servers of `--ice-servers`, which pipecat has read into dicts by now."""
+    return tuple(IceServer(**server) for server in args.ice_servers or ())
+
+
+def _whatsapp_params(
+    transport_params: Mapping[str, Callable[[], TransportParams]],
+) -> WhatsAppParams:
+    factory = transport_params.get("whatsapp") or transport_params.get("webrtc")
+    if factory is None:
+        raise ConfigError(
+            'A WhatsApp call came, but transport_params has no "whatsapp" key: '
+            'add "whatsapp": lambda: WhatsAppParams().'
+        )
+    params = factory()
+    if isinstance(params, WhatsAppParams):
+        return params
+    chosen = {name: getattr(params, name) for name in params.model_fields_set}
+    return WhatsAppParams(**chosen)
