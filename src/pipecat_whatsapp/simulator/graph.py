@@ -1,0 +1,332 @@
+"""Meta's side of WhatsApp calls on one's own machine: the Graph API, and signed webhooks.
+
+::
+
+    async with SimulatedMeta() as meta:
+        await meta.subscribe("http://127.0.0.1:8080/whatsapp")
+        call = meta.ring(phone, offer_sdp, User(phone="4915550002222"))
+        await meta.wait_request("accept", call.id)
+        await call.hang_up()
+
+It refuses what Meta refuses, and it is honest HTTP on both sides. Faults (`Faults`) are shown
+on demand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Self
+
+from aiohttp import web
+
+from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+
+from . import payloads, requests
+from .call import CallState, Leg, MetaCall
+from .journal import Journal
+from .payloads import Json
+from .requests import GraphRequest, Question
+from .rules import RefusalError
+from .settings import ACTIONS, Account, Faults, Timing
+from .webhooks import Delivery, SubscriptionError, WebhookSender
+
+__all__ = [
+    "ACTIONS",
+    "Account",
+    "CallState",
+    "Delivery",
+    "Faults",
+    "GraphRequest",
+    "Leg",
+    "MetaCall",
+    "SimulatedMeta",
+    "SubscriptionError",
+    "Timing",
+]
+
+
+class SimulatedMeta:
+    """A WhatsApp of one's own: an HTTP server for the Graph API, and a sender of webhooks.
+
+    Args:
+        account: Credentials and ids, shared with the business.
+        timing: Deadlines and retries.
+        faults: What goes wrong; also kept as an attribute, to be changed at any time.
+        on_activity: Called with "request" and a `GraphRequest`, or "delivery" and a `Delivery`,
+            for each of them.
+    """
+
+    def __init__(
+        self,
+        account: Account | None = None,
+        *,
+        timing: Timing | None = None,
+        faults: Faults | None = None,
+        on_activity: Callable[[str, GraphRequest | Delivery], None] | None = None,
+    ) -> None:
+        self.account = account or Account()
+        self.timing = timing or Timing()
+        self.faults = faults or Faults()
+        self.on_activity = on_activity
+        self._journal = Journal()
+        self.requests = self._journal.requests
+        self.deliveries = self._journal.deliveries
+        self.calls: dict[str, MetaCall] = {}
+        self._webhooks = WebhookSender(self.account, self.timing, self.faults, self._note_delivery)
+        self._runner: web.AppRunner | None = None
+        self._closing = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self, port: int = 0) -> None:
+        """Serve the Graph API on 127.0.0.1; port 0 takes a free one."""
+        app = web.Application(client_max_size=requests.MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        await self._webhooks.start()
+
+    async def close(self) -> None:
+        """Stop serving and sending at once; calls that are left are forgotten."""
+        self._closing.set()
+        for call in self.calls.values():
+            call.cancel_deadline()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._webhooks.close()
+
+    @property
+    def graph_url(self) -> str:
+        """Where the Graph API is served, without the version.
+
+        Raises:
+            RuntimeError: It is not being served.
+        """
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("The simulator is not running: call start() first.")
+        host, port = self._runner.addresses[0]
+        return f"http://{host}:{port}"
+
+    async def subscribe(self, webhook_url: str) -> None:
+        """Verify the business's webhook as Meta does, and send webhooks to it from now on.
+
+        Raises:
+            SubscriptionError: The answer was not 200 with the challenge as its whole body.
+        """
+        await self._webhooks.subscribe(webhook_url)
+
+    def ring(
+        self,
+        leg: Leg,
+        offer_sdp: str,
+        user: User,
+        *,
+        cta_payload: str | None = None,
+        deeplink_payload: str | None = None,
+        call_id: str | None = None,
+        timestamp: int | None = None,
+    ) -> MetaCall:
+        """Let a user call the business: the connect webhook goes out in the background.
+
+        Args:
+            leg: The caller's phone.
+            offer_sdp: The offer of Meta's relay, that is of the phone.
+            user: Who calls.
+            cta_payload: Payload of the call button that was tapped.
+            deeplink_payload: Payload of the link that was opened.
+            call_id: The call's id; one is invented by default.
+            timestamp: When the call began, Unix seconds; now by default.
+
+        Raises:
+            RuntimeError: Nothing is subscribed.
+            ValueError: There is a call of this id already.
+        """
+        call_id = call_id or _new_call_id()
+        if call_id in self.calls:
+            raise ValueError(f"There is a call {call_id} already.")
+        given = {"deeplink_payload": deeplink_payload, "cta_payload": cta_payload}
+        extras = {name: value for name, value in given.items() if value is not None}
+        timestamp = int(time.time()) if timestamp is None else timestamp
+        value = payloads.connect(
+            self.account, call_id, user, offer_sdp, timestamp=timestamp, extras=extras
+        )
+        self._webhooks.send("calls", value)
+        self.calls[call_id] = MetaCall(
+            call_id,
+            user,
+            leg,
+            offer_sdp,
+            extras=extras,
+            answer_deadline=self.timing.answer_deadline,
+            on_end=self._send_terminate,
+        )
+        return self.calls[call_id]
+
+    async def deliver(self, value: Json, *, field: str = "calls") -> Delivery:
+        """Deliver any other webhook as if Meta sent it: signed, and repeated until HTTP 200.
+
+        Args:
+            value: The value of the change; for calls and messages, product and metadata are
+                added where they are missing.
+            field: The webhook field.
+
+        Returns:
+            The last try.
+
+        Raises:
+            RuntimeError: Nothing is subscribed.
+        """
+        if field in ("calls", "messages"):
+            value = payloads.addressed(self.account, value)
+        return await self._webhooks.send(field, value)
+
+    async def deliver_raw(self, body: bytes, headers: Mapping[str, str]) -> Delivery:
+        """Post any bytes to the webhook once, as a stranger could: nothing is signed or added.
+
+        Raises:
+            RuntimeError: Nothing is subscribed.
+        """
+        return await self._webhooks.send_raw(body, headers)
+
+    async def release(self, *, batch: bool = False, reverse: bool = False) -> list[Delivery]:
+        """Deliver the webhooks that `Faults.hold` held back, and hold no longer.
+
+        Args:
+            batch: All of them in one POST.
+            reverse: Youngest first.
+
+        Returns:
+            The last try of each POST.
+        """
+        return await self._webhooks.release(batch=batch, reverse=reverse)
+
+    async def wait_request(
+        self,
+        action: str,
+        call_id: str | None = None,
+        *,
+        count: int = 1,
+        timeout: float = 10.0,  # noqa: ASYNC109 - the tests' own patience
+    ) -> GraphRequest:
+        """The first request for an action, past or to come, whatever became of it.
+
+        Args:
+            action: Such as "accept".
+            call_id: The call; any by default.
+            count: 2 for the second such request, and so on.
+            timeout: Seconds to wait.
+
+        Raises:
+            TimeoutError: It did not come.
+        """
+        return await self._journal.wait_request(action, call_id, count, timeout)
+
+    async def wait_delivery(
+        self,
+        kind: str,
+        call_id: str | None = None,
+        *,
+        count: int = 1,
+        timeout: float = 10.0,  # noqa: ASYNC109 - the tests' own patience
+    ) -> Delivery:
+        """The first finished try to deliver a webhook, past or to come.
+
+        Args:
+            kind: Such as "terminate".
+            call_id: The call; any by default.
+            count: 2 for the second such try, and so on.
+            timeout: Seconds to wait.
+
+        Raises:
+            TimeoutError: It did not come.
+        """
+        return await self._journal.wait_delivery(kind, call_id, count, timeout)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        at = time.monotonic()
+        question = await requests.read(request)
+        hangs = question.action in self.faults.hang
+        if hangs:
+            await self._note_request(at, question, None, None)
+        await self._linger(None if hangs else self.faults.latency)
+        if self._closing.is_set():
+            return _drop(request)
+        status, code, answer = self._answer(question)
+        if self.faults.drops(question.action):
+            await self._note_request(at, question, None, code)
+            return _drop(request)
+        await self._note_request(at, question, status, code)
+        return web.json_response(answer, status=status)
+
+    def _answer(self, question: Question) -> tuple[int, int | None, Json]:
+        try:
+            self._act(question)
+        except RefusalError as refusal:
+            return refusal.status, refusal.code, payloads.graph_error(refusal)
+        return 200, None, payloads.SUCCESS
+
+    def _act(self, question: Question) -> None:
+        failure = self.faults.next_failure(question.action)
+        if failure is not None:
+            status, code = failure
+            raise RefusalError("This failure was asked for", code=code, status=status)
+        requests.check(question, self.account)
+        call = self.calls.get(question.text("call_id") or "")
+        if call is None:
+            raise RefusalError("call_id is not that of a call")
+        requests.carry_out(question, call)
+
+    async def _linger(self, seconds: float | None) -> None:
+        if seconds != 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), seconds)
+
+    def _send_terminate(
+        self, call: MetaCall, error: MetaErrorInfo | None
+    ) -> asyncio.Future[Delivery]:
+        value = payloads.terminate(
+            self.account,
+            call.id,
+            call.user,
+            timestamp=int(time.time()),
+            start_time=None if call.accepted_at is None else int(call.accepted_at),
+            error=error,
+            extras=call.extras,
+        )
+        return self._webhooks.send("calls", value)
+
+    async def _note_request(
+        self, at: float, question: Question, status: int | None, code: int | None
+    ) -> None:
+        request = question.record(at=at, status=status, error_code=code)
+        if self.on_activity is not None:
+            self.on_activity("request", request)
+        await self._journal.note_request(request)
+
+    async def _note_delivery(self, delivery: Delivery) -> None:
+        if self.on_activity is not None:
+            self.on_activity("delivery", delivery)
+        await self._journal.note_delivery(delivery)
+
+
+def _drop(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()
+
+
+def _new_call_id() -> str:
+    # 25 bytes end in "==" and may hold "/" and "+": an id that is not to be put into a URL as is.
+    return "wacid." + base64.b64encode(secrets.token_bytes(25)).decode()

@@ -1,0 +1,185 @@
+"""Graph API requests about calls: read leniently, checked strictly, then carried out."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from .call import MetaCall
+from .payloads import Json
+from .rules import RefusalError
+from .settings import ACTIONS, Account
+
+MAX_BODY = 64 * 1024
+MAX_OPAQUE_DATA = 512
+
+_CALLS_PATH = re.compile(r"/v\d+\.\d+/([^/]+)/calls")
+
+
+@dataclass(frozen=True)
+class GraphRequest:
+    """A request that Graph received, and what became of it.
+
+    Parameters:
+        at: When it arrived, monotonic seconds.
+        method: HTTP method.
+        path: URL path.
+        phone_number_id: The number in the path; None for another kind of path.
+        action: The body's `action`; empty when it has none.
+        call_id: The body's `call_id`.
+        body: The JSON object sent; empty when it was none.
+        status: HTTP status of the answer; None when no answer was sent.
+        error_code: Meta's code in the answer; None for a success.
+    """
+
+    at: float
+    method: str
+    path: str
+    phone_number_id: str | None
+    action: str
+    call_id: str | None
+    body: Json
+    status: int | None
+    error_code: int | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request as it came in, before anything in it was believed.
+
+    Parameters:
+        method: HTTP method.
+        path: URL path.
+        authorization: The header, empty when there was none.
+        body: The JSON object sent; None when it was none.
+        too_long: Whether the body was longer than Graph reads.
+    """
+
+    method: str
+    path: str
+    authorization: str
+    body: Json | None
+    too_long: bool
+
+    @property
+    def phone_number_id(self) -> str | None:
+        """The number in the path, if the path is that of a number's calls."""
+        found = _CALLS_PATH.fullmatch(self.path)
+        return found[1] if found else None
+
+    def text(self, field: str) -> str | None:
+        """A field of the body, if it is a string."""
+        value = (self.body or {}).get(field)
+        return value if isinstance(value, str) else None
+
+    @property
+    def action(self) -> str:
+        """The action asked for; empty when there is none."""
+        return self.text("action") or ""
+
+    def record(self, *, at: float, status: int | None, error_code: int | None) -> GraphRequest:
+        """This request with what became of it."""
+        return GraphRequest(
+            at=at,
+            method=self.method,
+            path=self.path,
+            phone_number_id=self.phone_number_id,
+            action=self.action,
+            call_id=self.text("call_id"),
+            body=self.body or {},
+            status=status,
+            error_code=error_code,
+        )
+
+
+async def read(request: web.Request) -> Question:
+    """Read a request without judging it."""
+    try:
+        raw, too_long = await request.read(), False
+    except web.HTTPRequestEntityTooLarge:
+        raw, too_long = b"", True
+    return Question(
+        method=request.method,
+        path=request.path,
+        authorization=request.headers.get("Authorization", ""),
+        body=_json_object(raw) if request.content_type == "application/json" else None,
+        too_long=too_long,
+    )
+
+
+def check(question: Question, account: Account) -> None:
+    """Check all of a request that can be checked without knowing the call.
+
+    Raises:
+        RefusalError: Meta would not look further (Meta: error codes).
+    """
+    if question.phone_number_id is None:
+        raise RefusalError(f"Unknown path {question.path}", code=2500)
+    if question.authorization != f"Bearer {account.token}":
+        raise RefusalError("The bearer token is missing or wrong", code=190, status=401)
+    if question.method != "POST" or question.phone_number_id != account.phone_number_id:
+        raise RefusalError("No such object, or no right to use it so", subcode=33)
+    if question.too_long:
+        raise RefusalError(f"The body is longer than {MAX_BODY} bytes", status=413)
+    _check_body(question)
+
+
+def carry_out(question: Question, call: MetaCall) -> None:
+    """Do to the call what a checked request asks for.
+
+    Raises:
+        RefusalError: The request does not fit the call's state, or its SDP cannot be used.
+    """
+    match question.action:
+        case "pre_accept":
+            call.pre_accept(_answer_sdp(question))
+        case "accept":
+            call.accept(_answer_sdp(question))
+            opaque = question.text("biz_opaque_callback_data")
+            if opaque is not None:
+                call.extras["biz_opaque_callback_data"] = opaque
+        case "reject":
+            call.reject()
+        case "terminate":
+            call.terminate()
+
+
+def _json_object(raw: bytes) -> Json | None:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _check_body(question: Question) -> None:
+    if question.body is None:
+        raise RefusalError("The body is not a JSON object")
+    if question.text("messaging_product") != "whatsapp":
+        raise RefusalError('messaging_product must be "whatsapp"')
+    if question.action == "connect":
+        details = "The user has not allowed calls; the simulator knows only calls by users"
+        raise RefusalError(details, code=138006, status=401)
+    if question.action not in ACTIONS:
+        raise RefusalError(f"action must be one of {', '.join(sorted(ACTIONS))}")
+    if not question.text("call_id"):
+        raise RefusalError("call_id is missing")
+    opaque = (question.body or {}).get("biz_opaque_callback_data", "")
+    if not isinstance(opaque, str) or len(opaque) > MAX_OPAQUE_DATA:
+        details = f"biz_opaque_callback_data must be a text of at most {MAX_OPAQUE_DATA} characters"
+        raise RefusalError(details)
+
+
+def _answer_sdp(question: Question) -> str:
+    session = (question.body or {}).get("session")
+    if not isinstance(session, dict):
+        raise RefusalError("session is missing")
+    if session.get("sdp_type") != "answer":
+        raise RefusalError('sdp_type must be "answer"')
+    sdp = session.get("sdp")
+    if not isinstance(sdp, str):
+        raise RefusalError("session.sdp is missing")
+    return sdp

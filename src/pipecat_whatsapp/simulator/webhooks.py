@@ -1,0 +1,262 @@
+"""Meta's webhook sender: signed, repeated until HTTP 200, and as unreliable as one wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from loguru import logger
+
+from .payloads import Json, describe, envelope, serialise, signature
+from .settings import Account, Faults, Timing
+
+
+class SubscriptionError(RuntimeError):
+    """The business's webhook address did not pass Meta's verification."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One try to deliver a webhook.
+
+    Parameters:
+        at: When it was sent, monotonic seconds.
+        kind: What it told: "connect", "terminate", "ringing", else the webhook field; several
+            joined with "+" for a batch; "raw" for bytes that were sent as given.
+        call_id: The call concerned, if it is exactly one.
+        attempt: 1 for the first try of a webhook, and of each duplicate; 0 for a webhook that
+            the simulator's end kept from being sent.
+        status: HTTP status of the answer; None when none came in time.
+    """
+
+    at: float
+    kind: str
+    call_id: str | None
+    attempt: int
+    status: int | None
+
+
+@dataclass(frozen=True)
+class _Webhook:
+    kind: str
+    call_id: str | None
+    changes: tuple[Json, ...]
+
+    def undelivered(self) -> Delivery:
+        return Delivery(time.monotonic(), self.kind, self.call_id, attempt=0, status=None)
+
+    @classmethod
+    def merge(cls, webhooks: Sequence[_Webhook]) -> _Webhook:
+        call_ids = {webhook.call_id for webhook in webhooks}
+        return cls(
+            kind="+".join(webhook.kind for webhook in webhooks),
+            call_id=call_ids.pop() if len(call_ids) == 1 else None,
+            changes=tuple(change for webhook in webhooks for change in webhook.changes),
+        )
+
+
+_Held = tuple[_Webhook, asyncio.Future[Delivery]]
+
+
+class WebhookSender:
+    """Sends webhooks to the subscribed address, in tasks of its own.
+
+    Webhooks of one call go out in the order in which they came up: each waits until the one
+    before has been tried once. Repeats of a failed one do not hold back the next. `Faults`
+    change all of it.
+
+    Args:
+        account: Whose secret signs, and whose token verifies.
+        timing: Time-out and retry delays.
+        faults: Duplicates, delay and holding; read when a webhook comes up or is released.
+        on_delivery: Awaited after each try.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        timing: Timing,
+        faults: Faults,
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+    ) -> None:
+        self._account = account
+        self._timing = timing
+        self._faults = faults
+        self._on_delivery = on_delivery
+        self._url: str | None = None
+        self._client: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[Delivery]] = set()
+        self._held: list[_Held] = []
+        self._turns: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def start(self) -> None:
+        """Open the HTTP client."""
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=self._timing.webhook_timeout),
+        )
+
+    async def close(self) -> None:
+        """Give up all deliveries and close the HTTP client."""
+        client, self._client = self._client, None
+        _settle(self._held, None)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if client is not None:
+            await client.close()
+
+    async def subscribe(self, url: str) -> None:
+        """Verify a webhook address and send to it from now on (Meta: webhooks, verification).
+
+        Raises:
+            SubscriptionError: The answer was not 200 with the challenge as its whole body.
+        """
+        # A leading zero shows whether the business echoes the challenge or parses it.
+        challenge = f"0{secrets.randbelow(10**9):09}"
+        status, body = await self._challenge(url, challenge)
+        if status != 200:
+            raise SubscriptionError(f"The webhook answered the verification with HTTP {status}.")
+        if body != challenge.encode():
+            raise SubscriptionError("The webhook did not answer with the challenge as it was sent.")
+        self._url = url
+
+    def send(self, field: str, value: Json) -> asyncio.Future[Delivery]:
+        """Sign and deliver a change in the background, or keep it while faults say so.
+
+        Returns:
+            The last try, once it is done or given up. Need not be awaited.
+
+        Raises:
+            RuntimeError: Nothing is subscribed.
+        """
+        self._subscribed()
+        kind, call_id = describe(field, value)
+        webhook = _Webhook(kind, call_id, ({"field": field, "value": value},))
+        item = webhook, asyncio.get_running_loop().create_future()
+        if self._client is None:
+            _settle([item], None)
+        elif self._faults.holding:
+            self._held.append(item)
+        else:
+            self._start([item])
+        return item[1]
+
+    async def send_raw(self, body: bytes, headers: Mapping[str, str]) -> Delivery:
+        """Post bytes once, as they are and unsigned.
+
+        Raises:
+            RuntimeError: Nothing is subscribed.
+        """
+        return await self._post(_Webhook("raw", None, ()), body, headers, attempt=1)
+
+    async def release(self, *, batch: bool = False, reverse: bool = False) -> list[Delivery]:
+        """Deliver what was held, and hold no longer.
+
+        Args:
+            batch: All of it as the changes of one POST.
+            reverse: Youngest first.
+
+        Returns:
+            The last try of each POST.
+        """
+        self._faults.holding = False
+        held, self._held = self._held, []
+        if reverse:
+            held.reverse()
+        groups = [held] if batch and held else [[item] for item in held]
+        return await asyncio.gather(*map(self._start, groups))
+
+    def _start(self, group: Sequence[_Held]) -> asyncio.Task[Delivery]:
+        def done(task: asyncio.Task[Delivery]) -> None:
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                logger.opt(exception=error).error(f"{webhook.kind} webhook: delivery broke down")
+            _settle(group, None if task.cancelled() or error else task.result())
+
+        webhook = _Webhook.merge([webhook for webhook, _ in group])
+        copies, delay = 1 + self._faults.duplicate, self._faults.delay
+        task = asyncio.create_task(self._deliver(webhook, copies=copies, delay=delay))
+        self._tasks.add(task)
+        task.add_done_callback(done)
+        return task
+
+    async def _deliver(self, webhook: _Webhook, *, copies: int, delay: float) -> Delivery:
+        body = serialise(envelope(self._account, webhook.changes))
+        await asyncio.sleep(delay)
+        async with self._turns[webhook.call_id]:
+            tries = [self._try(webhook, body, attempt=1) for _ in range(copies)]
+            firsts = await asyncio.gather(*tries)
+        lasts = await asyncio.gather(*(self._repeat(webhook, body, first) for first in firsts))
+        return lasts[0]
+
+    async def _repeat(self, webhook: _Webhook, body: bytes, delivery: Delivery) -> Delivery:
+        for delay in self._timing.retry_delays:
+            if delivery.status == 200:
+                return delivery
+            await asyncio.sleep(delay)
+            delivery = await self._try(webhook, body, attempt=delivery.attempt + 1)
+        if delivery.status != 200:
+            logger.warning(f"{webhook.call_id}: gave up delivering the {webhook.kind} webhook")
+        return delivery
+
+    async def _try(self, webhook: _Webhook, body: bytes, *, attempt: int) -> Delivery:
+        headers = {
+            "Content-Type": "application/json",
+            "X-Hub-Signature-256": signature(body, self._account.app_secret),
+        }
+        return await self._post(webhook, body, headers, attempt=attempt)
+
+    async def _post(
+        self, webhook: _Webhook, body: bytes, headers: Mapping[str, str], *, attempt: int
+    ) -> Delivery:
+        url, client = self._subscribed(), self._open_client()
+        at = time.monotonic()
+        status: int | None = None
+        try:
+            async with client.post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            logger.debug(f"{webhook.call_id}: {webhook.kind} webhook: {type(error).__name__}")
+        delivery = Delivery(at, webhook.kind, webhook.call_id, attempt, status)
+        await self._on_delivery(delivery)
+        return delivery
+
+    async def _challenge(self, url: str, challenge: str) -> tuple[int, bytes]:
+        query = {
+            "hub.mode": "subscribe",
+            "hub.challenge": challenge,
+            "hub.verify_token": self._account.verification_token,
+        }
+        try:
+            async with self._open_client().get(
+                url, params=query, allow_redirects=False
+            ) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise SubscriptionError(f"The webhook could not be reached: {error!r}") from error
+
+    def _subscribed(self) -> str:
+        if self._url is None:
+            raise RuntimeError("No webhook is subscribed: call subscribe() first.")
+        return self._url
+
+    def _open_client(self) -> aiohttp.ClientSession:
+        if self._client is None:
+            raise RuntimeError("The simulator is not running: call start() first.")
+        return self._client
+
+
+def _settle(group: Sequence[_Held], delivery: Delivery | None) -> None:
+    # Whoever waits for a webhook must not be cancelled along with the simulator.
+    for webhook, future in group:
+        if not future.done():
+            future.set_result(delivery or webhook.undelivered())

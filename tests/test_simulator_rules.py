@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from simulated_business import ANSWER, FINGERPRINT, OFFER
+
+from pipecat_whatsapp.simulator.rules import RefusalError, check_answer
+
+
+def refusal(answer: str) -> RefusalError:
+    with pytest.raises(RefusalError) as caught:
+        check_answer(answer, OFFER)
+    assert caught.value.status == 400
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ("a=setup:active", "a=setup:passive"),
+        ("a=ptime:20\r\n", ""),
+        (" 111 126", " 111"),
+        ("a=candidate:1 1 udp 2130706431 198.51.100.7 51420 typ host\r\n", ""),
+        ("a=ssrc:871000001 cname:one", "a=ssrc:871000001 cname:one\r\na=ssrc:871000001 msid:a b"),
+    ],
+)
+def test_what_meta_takes(old: str, new: str) -> None:
+    check_answer(ANSWER.replace(old, new) if old else ANSWER, OFFER)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "details"),
+    [
+        ("\r\n", "\n", "CRLF"),
+        ("\r\ns=-", "\ns=-", "CRLF"),
+        ("v=0\r\n", '{"sdp":"v=0"}\r\n', "v=0"),
+        ("m=audio", "x=audio", "one m-line"),
+        ("a=sendrecv", "a=sendrecv\r\nm=video 9 UDP/TLS/RTP/SAVPF 96", "one m-line"),
+        ("a=sendrecv", "a=sendrecv\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111", "one m-line"),
+        ("m=audio", "m=video", "audio"),
+        ("m=audio 51420", "m=audio 0", "switched off"),
+        ("UDP/TLS/RTP/SAVPF", "RTP/AVP", "UDP/TLS/RTP/SAVPF"),
+        ("SAVPF 111 126", "SAVPF", "no codecs"),
+        (f"a=fingerprint:sha-256 {FINGERPRINT}\r\n", "", "fingerprint"),
+        ("a=setup:active", "a=setup:active\r\na=ice-lite", "ice-lite"),
+        ("a=ice-ufrag:TJvX\r\n", "", "ice-ufrag"),
+        ("ExamplePwdExamplePwd12", "short", "ice-pwd"),
+        ("a=setup:active", "a=setup:actpass", "setup"),
+        ("a=setup:active\r\n", "", "setup"),
+        ("a=rtcp-mux\r\n", "", "rtcp-mux"),
+        ("a=mid:audio", "a=mid:0", "mid"),
+        ("a=mid:audio\r\n", "", "mid"),
+        ("BUNDLE audio", "BUNDLE 0", "BUNDLE"),
+        ("a=group:BUNDLE audio\r\n", "", "BUNDLE"),
+        ("SAVPF 111 126", "SAVPF 126", "Opus"),
+        ("a=rtpmap:111 opus/48000/2\r\n", "", "rtpmap"),
+        ("opus/48000/2", "opus/16000/2", "opus/48000/2"),
+        ("opus/48000/2", "opus/48000", "opus/48000/2"),
+        ("telephone-event/8000", "telephone-event/48000", "8000"),
+        ("111 126", "111 126 0", "pcmu"),
+        ("a=ptime:20", "a=ptime:60", "ptime"),
+        ("a=sendrecv", "a=recvonly", "sendrecv"),
+        ("a=ssrc:871000001 cname:one", "a=ssrc:1 cname:one\r\na=ssrc:2 cname:two", "SSRC"),
+        ("a=msid:stream track", "a=msid:s one\r\na=msid:s two", "track"),
+    ],
+)
+def test_what_meta_refuses(old: str, new: str, details: str) -> None:
+    assert old in ANSWER
+    refused = refusal(ANSWER.replace(old, new))
+    assert refused.code == 100
+    assert details in refused.details
+
+
+@pytest.mark.parametrize(
+    "fingerprints",
+    [
+        [f"sha-256 {FINGERPRINT}", f"sha-384 {FINGERPRINT}"],
+        [f"sha-256 {FINGERPRINT}", f"sha-256 {FINGERPRINT}"],
+        [f"sha-384 {FINGERPRINT}"],
+        [f"SHA-256 {FINGERPRINT}"],
+        ["sha-256 AB:CD"],
+    ],
+)
+def test_one_sha_256_fingerprint(fingerprints: list[str]) -> None:
+    lines = "\r\n".join(f"a=fingerprint:{value}" for value in fingerprints)
+    refused = refusal(ANSWER.replace(f"a=fingerprint:sha-256 {FINGERPRINT}", lines))
+    assert refused.code == 138008
