@@ -8,6 +8,8 @@ replaces aiortc's, which is fixed at 96 kbit/s stereo.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from typing import Any
 
@@ -39,6 +41,8 @@ class AudioSender(MediaStreamTrack):
     Args:
         sample_rate: Rate of the audio written, Hz, one of `OPUS_SAMPLE_RATES`.
         bitrate: Opus bit rate, bit/s.
+        clock: Monotonic seconds.
+        sleep: Waits that many seconds of the clock.
 
     Raises:
         ConfigError: Opus cannot code the sample rate.
@@ -46,7 +50,14 @@ class AudioSender(MediaStreamTrack):
 
     kind = "audio"
 
-    def __init__(self, sample_rate: int, *, bitrate: int = DEFAULT_BITRATE) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        bitrate: int = DEFAULT_BITRATE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         super().__init__()
         if sample_rate not in OPUS_SAMPLE_RATES:
             raise ConfigError(
@@ -56,6 +67,8 @@ class AudioSender(MediaStreamTrack):
         self._sample_rate = sample_rate
         self._frame_bytes = sample_rate // 50 * 2
         self._encoder = _encoder(sample_rate, bitrate)
+        self._clock = clock
+        self._sleep = sleep
         self._buffer = bytearray()
         self._room = asyncio.Event()
         self._due: float | None = None
@@ -101,11 +114,11 @@ class AudioSender(MediaStreamTrack):
         return packet
 
     async def _wait_until_due(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         if self._due is None:
             self._due = now
         if now < self._due:
-            await asyncio.sleep(self._due - now)
+            await self._sleep(self._due - now)
         elif now - self._due > MAX_LATE_SECONDS:
             missed = int((now - self._due) / FRAME_SECONDS)
             self._due += missed * FRAME_SECONDS

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from pipecat_whatsapp.config import REQUIRED_VARIABLES, WhatsAppConfig
+from pipecat_whatsapp.errors import ConfigError
+
+ENVIRONMENT = {
+    "WHATSAPP_TOKEN": "EAA-token",
+    "WHATSAPP_PHONE_NUMBER_ID": "200000000000002",
+    "WHATSAPP_APP_SECRET": "new-secret, old-secret",
+    "WHATSAPP_WEBHOOK_VERIFICATION_TOKEN": "verify-me",
+}
+
+
+def test_reads_the_environment() -> None:
+    config = WhatsAppConfig.from_env(ENVIRONMENT)
+    assert config.token == "EAA-token"
+    assert config.phone_number_ids == {"200000000000002"}
+    assert config.app_secrets == ("new-secret", "old-secret")
+    assert config.verification_token == "verify-me"
+    assert config.graph_url == "https://graph.facebook.com"
+
+
+def test_reads_where_graph_is() -> None:
+    more = {"WHATSAPP_GRAPH_URL": "http://127.0.0.1:9/", "WHATSAPP_GRAPH_VERSION": "v99.0"}
+    config = WhatsAppConfig.from_env(ENVIRONMENT | more)
+    assert (config.graph_url, config.graph_version) == ("http://127.0.0.1:9/", "v99.0")
+
+
+def test_arguments_win() -> None:
+    config = WhatsAppConfig.from_env(ENVIRONMENT, max_calls=3)
+    assert config.max_calls == 3
+
+
+@pytest.mark.parametrize("name", REQUIRED_VARIABLES)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_one_sentence_names_what_is_missing(name: str, value: str | None) -> None:
+    environment = dict(ENVIRONMENT)
+    del environment[name]
+    if value is not None:
+        environment[name] = value
+    with pytest.raises(ConfigError, match=f"needs {name} in the environment"):
+        WhatsAppConfig.from_env(environment)
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        WhatsAppConfig.from_env({})
+    assert all(name in str(caught.value) for name in REQUIRED_VARIABLES)
+
+
+@pytest.mark.parametrize("number", ["+49 155 5000", "../me", "12a", "²"])
+def test_a_phone_number_id_is_digits(number: str) -> None:
+    with pytest.raises(ConfigError, match="phone number id"):
+        WhatsAppConfig.from_env(ENVIRONMENT | {"WHATSAPP_PHONE_NUMBER_ID": number})
+
+
+@pytest.mark.parametrize("changes", [{"app_secrets": ()}, {"app_secrets": ("",)}])
+def test_signatures_cannot_be_switched_off(changes: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(ConfigError, match="app secret"):
+        WhatsAppConfig.from_env(ENVIRONMENT, **changes)
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    text = repr(WhatsAppConfig.from_env(ENVIRONMENT))
+    for secret in ("EAA-token", "new-secret", "old-secret", "verify-me"):
+        assert secret not in text

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+
+from pipecat_whatsapp.errors import SdpError
+from pipecat_whatsapp.media.sdp import MAX_SDP_BYTES, Offer, read_offer, write_answer
+from pipecat_whatsapp.simulator.offer import write_offer
+from pipecat_whatsapp.simulator.rules import check_answer
+
+AIORTC_ANSWER = "\r\n".join(
+    [
+        "v=0",
+        "o=- 4000000001 4000000001 IN IP4 0.0.0.0",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE audio",
+        "a=msid-semantic:WMS *",
+        "m=audio 51420 UDP/TLS/RTP/SAVPF 111",
+        "c=IN IP4 198.51.100.7",
+        "a=sendrecv",
+        "a=mid:audio",
+        "a=msid:aaaaaaaa-0000-4000-8000-000000000001 aaaaaaaa-0000-4000-8000-000000000002",
+        "a=rtcp:9 IN IP4 0.0.0.0",
+        "a=rtcp-mux",
+        "a=ssrc:871000001 cname:aaaaaaaa-0000-4000-8000-000000000003",
+        "a=rtpmap:111 opus/48000/2",
+        "a=candidate:1 1 udp 2130706431 198.51.100.7 51420 typ host",
+        "a=end-of-candidates",
+        "a=ice-ufrag:TJvX",
+        "a=ice-pwd:ExamplePwdExamplePwd12",
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
+        "a=fingerprint:sha-384 " + ":".join(["AB"] * 48),
+        "a=fingerprint:sha-512 " + ":".join(["AB"] * 64),
+        "a=setup:active",
+        "",
+    ]
+)
+
+
+def whatsapp_offer(variant: str = "today") -> str:
+    return write_offer(
+        host="203.0.113.10",
+        port=3480,
+        ufrag="ExampleUfrag0001",
+        pwd="ExAmple+Pwd/0123456789==",
+        fingerprint=":".join(["00"] * 32),
+        ssrc=1234567890,
+        variant=variant,
+    )
+
+
+def test_reads_todays_offer() -> None:
+    offer = read_offer(whatsapp_offer())
+    assert offer.opus_payload_type == 111
+    assert offer.telephone_event_payload_type == 126
+    assert offer.max_average_bitrate == 20_000
+    assert "ice-pwd" not in repr(offer)
+
+
+def test_reads_the_offer_of_metas_older_samples() -> None:
+    offer = read_offer(whatsapp_offer("printed"))
+    assert (offer.opus_payload_type, offer.telephone_event_payload_type) == (111, 126)
+    assert offer.max_average_bitrate is None
+
+
+def test_reads_an_offer_with_bare_line_feeds() -> None:
+    assert read_offer(whatsapp_offer().replace("\r\n", "\n")).opus_payload_type == 111
+
+
+def test_a_telephone_event_at_another_clock_is_not_kept() -> None:
+    sdp = whatsapp_offer().replace("telephone-event/8000", "telephone-event/48000")
+    assert read_offer(sdp).telephone_event_payload_type is None
+
+
+def without(prefix: str) -> str:
+    lines = whatsapp_offer().split("\r\n")
+    return "\r\n".join(line for line in lines if not line.startswith(prefix))
+
+
+@pytest.mark.parametrize(
+    ("sdp", "word"),
+    [
+        (whatsapp_offer("sdes"), "SDES"),
+        (without("a=fingerprint:"), "fingerprint"),
+        (without("a=ice-ufrag:"), "ICE user name"),
+        (without("a=ice-pwd:"), "ICE password"),
+        (without("a=rtpmap:111"), "opus"),
+        (without("m=audio"), "0 media lines"),
+        (whatsapp_offer() + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n", "2 media lines"),
+        (whatsapp_offer().replace("m=audio", "m=video"), "media line"),
+        (whatsapp_offer() + "a=x:" + "x" * MAX_SDP_BYTES, "characters"),
+        (whatsapp_offer() + "a=x\r\n" * 1000, "lines"),
+        (whatsapp_offer() + "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n" * 100, "candidates"),
+        ("", "not a session description"),
+        ("\0\1\2", "not a session description"),
+        ("GET / HTTP/1.1\r\n\r\n", "not a session description"),
+    ],
+)
+def test_refuses_what_cannot_carry_a_call(sdp: str, word: str) -> None:
+    with pytest.raises(SdpError, match=word) as caught:
+        read_offer(sdp)
+    assert "ExAmple+Pwd" not in str(caught.value)
+
+
+def test_writes_the_answer_by_metas_rules() -> None:
+    answer = write_answer(AIORTC_ANSWER, read_offer(whatsapp_offer()))
+    check_answer(answer, whatsapp_offer())
+    lines = answer.split("\r\n")
+    assert [line for line in lines if line.startswith("a=fingerprint:")] == [
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)
+    ]
+    assert "m=audio 51420 UDP/TLS/RTP/SAVPF 111 126" in lines
+    assert "a=rtpmap:126 telephone-event/8000" in lines
+    assert "a=fmtp:111 minptime=20;useinbandfec=1" in lines
+    assert "a=ptime:20" in lines
+    assert "a=maxptime:20" in lines
+    assert "a=setup:active" in lines
+    assert answer.count("a=ssrc:") == 1
+    assert "\n" not in answer.replace("\r\n", "")
+    assert answer.endswith("\r\n")
+
+
+def test_the_answer_has_no_telephone_event_when_the_offer_has_none() -> None:
+    answer = write_answer(AIORTC_ANSWER, Offer(sdp="", opus_payload_type=111))
+    assert "telephone-event" not in answer
+    assert "m=audio 51420 UDP/TLS/RTP/SAVPF 111\r\n" in answer
