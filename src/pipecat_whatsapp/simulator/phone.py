@@ -1,0 +1,101 @@
+"""A WhatsApp user's phone without a screen: it dials, speaks, presses keys, listens, hangs up.
+
+Signalling goes to a simulated Meta (`Exchange`); media are real UDP packets on this machine.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.network import Network
+from pipecat_whatsapp.simulator.phone_call import MediaRules, MetaCall, PhoneCall, PhoneError
+
+__all__ = ["ADA", "Exchange", "MediaRules", "MetaCall", "Phone", "PhoneCall", "PhoneError"]
+
+ADA = User(phone="4915550002222", user_id="DE.900000000000000001", name="Ada Example")
+
+
+class Exchange(Protocol):
+    """What a phone needs of Meta's side."""
+
+    def ring(
+        self,
+        leg: PhoneCall,
+        offer_sdp: str,
+        user: User,
+        *,
+        cta_payload: str | None = None,
+        deeplink_payload: str | None = None,
+    ) -> MetaCall:
+        """Ring the business; must not wait for its answer."""
+
+
+class Phone:
+    """One WhatsApp user's phone. Close it, or use it with `async with`.
+
+    Parameters:
+        meta: Meta's side.
+        user: Who calls.
+        network: The line between phone and business; a perfect one by default.
+        rules: When the phone gives a silent call up.
+        host: The address its relay binds and offers.
+    """
+
+    def __init__(
+        self,
+        meta: Exchange,
+        user: User = ADA,
+        *,
+        network: Network | None = None,
+        rules: MediaRules | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.user = user
+        self.network = network or Network()
+        self._meta = meta
+        self._rules = rules or MediaRules()
+        self._host = host
+        self._calls: list[PhoneCall] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def dial(
+        self,
+        *,
+        cta_payload: str | None = None,
+        deeplink_payload: str | None = None,
+        offer_variant: str = "today",
+    ) -> PhoneCall:
+        """Call the business; returns when it rings.
+
+        Args:
+            cta_payload: Payload of the call button that was tapped.
+            deeplink_payload: Payload of the link that was opened.
+            offer_variant: The form of the offer, see `write_offer`.
+
+        Raises:
+            ValueError: There is no such form of offer.
+            OSError: No socket could be opened.
+        """
+        call = PhoneCall(await LiteEndpoint.open(self._host, self.network), rules=self._rules)
+        try:
+            offer = call.offer(offer_variant)
+            payloads = {"cta_payload": cta_payload, "deeplink_payload": deeplink_payload}
+            call.meta_call = self._meta.ring(call, offer, self.user, **payloads)
+        except BaseException:
+            call.vanish()
+            await call.ended()
+            raise
+        self._calls.append(call)
+        return call
+
+    async def close(self) -> None:
+        """Hang up whatever call is still up."""
+        for call in self._calls:
+            await call.hang_up()

@@ -1,0 +1,330 @@
+"""One call of a WhatsApp user's phone: what the user does, says and hears.
+
+The call keeps the rules of WhatsApp's client: it is answered when the accept has come, sends
+silence while nobody speaks, and is dropped when the business sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipecat_whatsapp.meta.events import MetaErrorInfo
+from pipecat_whatsapp.simulator import rtp
+from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.offer import Answer, read_answer, write_offer
+from pipecat_whatsapp.simulator.sound import Recording, read_wav
+from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, PACKET_TIME, Voice
+
+_CNAME = "WhatsAppAudioStream1"
+_REPORT_TICKS = 50  # One RTCP report a second.
+_NO_MEDIA = MetaErrorInfo(
+    code=138021, title="No media received", message="The client received no media from the business"
+)
+
+
+class PhoneError(Exception):
+    """The call ended while something was expected of it.
+
+    Args:
+        reason: Why it ended, as `PhoneCall.ended` returns it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the call is over: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class MediaRules:
+    """When WhatsApp's client gives a silent call up (Meta: troubleshooting).
+
+    Parameters:
+        start: Time from accept without any packet from the business, s.
+        later: Time since the last packet, once there was one, s.
+    """
+
+    start: float = 20.0
+    later: float = 30.0
+
+
+class MetaCall(Protocol):
+    """A call as Meta's side knows it."""
+
+    @property
+    def id(self) -> str:
+        """The call id ("wacid....")."""
+
+    def hang_up(self, error: MetaErrorInfo | None = None) -> Awaitable[object]:
+        """The user's client ends the call; `error` says what went wrong.
+
+        Returns:
+            Done when the business has been told.
+        """
+
+
+class PhoneCall:
+    """One call of a phone; implements `Leg`. Made by `Phone.dial`.
+
+    Parameters:
+        endpoint: The media end of the call.
+        rules: When to give a silent call up.
+
+    Attributes:
+        recording: What the caller hears.
+        meta_call: The call on Meta's side; None until it rings.
+    """
+
+    def __init__(self, endpoint: LiteEndpoint, *, rules: MediaRules) -> None:
+        self.recording = Recording()
+        self.meta_call: MetaCall | None = None
+        self._endpoint = endpoint
+        self._rules = rules
+        self._stream = rtp.RtpStream(
+            secrets.randbits(32), sequence=secrets.randbits(15), timestamp=secrets.randbits(32)
+        )
+        self._answer: Answer | None = None
+        self._voice = Voice(self._stream, send=self._send, on_tick=self._on_tick)
+        self._speaking: asyncio.Task[None] | None = None
+        self._media_timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._reason: str | None = None
+        self._last_packet: float | None = None
+        self._changed = asyncio.Event()
+        endpoint.on_connected = self._on_connected
+        endpoint.on_rtp = self._on_rtp
+        endpoint.on_rtcp = self._on_rtcp
+
+    @property
+    def id(self) -> str:
+        """The call id ("wacid...."); empty until it rings."""
+        return self.meta_call.id if self.meta_call else ""
+
+    def offer(self, variant: str = "today") -> str:
+        """Write the call's offer.
+
+        Raises:
+            ValueError: There is no such variant.
+        """
+        end = self._endpoint
+        return write_offer(
+            host=end.host,
+            port=end.port,
+            ufrag=end.ufrag,
+            pwd=end.pwd,
+            fingerprint=end.fingerprint,
+            ssrc=self._stream.ssrc,
+            opus_pt=OPUS_PT,
+            dtmf_pt=DTMF_PT,
+            variant=variant,
+        )
+
+    def on_answer(self, sdp: str) -> None:
+        """The business's answer came; the same one again changes nothing.
+
+        Raises:
+            AnswerError: It cannot carry a call.
+        """
+        if self._answer is None and self._reason is None:
+            self._answer = answer = read_answer(sdp)
+            self._voice.opus_pt = answer.opus_pt
+            # WhatsApp sends keys whether or not they were answered (Meta: DTMF).
+            self._voice.dtmf_pt = DTMF_PT if answer.dtmf_pt is None else answer.dtmf_pt
+            self._endpoint.start(answer)
+
+    def on_accepted(self) -> None:
+        """The business accepted: the user sees the call answered, and media must flow."""
+        if self._reason is None and self.recording.accepted_at is None:
+            self.recording.accepted_at = accepted = time.monotonic()
+            self._watch_media(accepted)
+            self._speak_if_ready()
+            self._change()
+
+    def on_ended(self, reason: str) -> None:
+        """The call was ended by the business or by Meta."""
+        self._finish(reason)
+
+    async def answered(self, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
+        """Wait until the business has accepted.
+
+        Args:
+            timeout: How long to wait, s.
+
+        Raises:
+            PhoneError: The call ended first.
+            TimeoutError: Nothing happened in time.
+        """
+        await self._until(lambda: self.recording.accepted_at is not None, timeout)
+
+    async def connected(self, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
+        """Wait until media can flow: ICE and DTLS are up. Raises as `answered` does."""
+        await self._until(lambda: self._endpoint.connected, timeout)
+
+    async def hears(
+        self,
+        predicate: Callable[[Recording], bool],
+        timeout: float | None = 30.0,  # noqa: ASYNC109
+    ) -> None:
+        """Wait until the recording is as wanted; looked at after every packet.
+
+        Raises as `answered` does.
+        """
+        await self._until(lambda: predicate(self.recording), timeout)
+
+    async def wait_sound(self, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
+        """Wait until the first sound, not silence, is heard. Raises as `answered` does."""
+        await self.hears(lambda recording: recording.sound_seconds > 0, timeout)
+
+    async def play(self, wav: str | Path | bytes) -> None:
+        """Speak, as soon as the call is up; returns when all has been said.
+
+        Args:
+            wav: A 16-bit mono WAV file, or PCM: 16-bit mono at 16000 Hz.
+
+        Raises:
+            PhoneError: The call ended before.
+            ValueError: The file is not 16-bit mono.
+            OSError: The file cannot be read.
+        """
+        end = self._voice.say(wav if isinstance(wav, bytes) else read_wav(wav))
+        await self._until(lambda: self._voice.spoken >= end, None)
+
+    async def press(self, keys: str, tone: float = 0.1) -> None:
+        """Press keys, one after the other (RFC 4733); returns when all have been sent.
+
+        Args:
+            keys: Of "0123456789*#ABCD".
+            tone: How long each is held, s.
+
+        Raises:
+            PhoneError: The call ended before.
+            ValueError: There is no such key.
+        """
+        end = self._voice.press(keys, max(1, round(tone / PACKET_TIME)))
+        await self._until(lambda: self._voice.pressed >= end, None)
+
+    async def hang_up(self) -> None:
+        """End the call as a user does: tell Meta, say goodbye, close. Nothing if it is over."""
+        self._finish("caller hung up", tell_meta=True)
+        await self._closed()
+
+    def vanish(self) -> None:
+        """Drop off the network: Meta hears nothing, the business hears nothing."""
+        self._endpoint.vanish()
+        self._finish("vanished")
+
+    async def ended(self, timeout: float | None = 30.0) -> str:  # noqa: ASYNC109
+        """Wait until the call is over and everything of it is closed.
+
+        Args:
+            timeout: How long to wait, s.
+
+        Returns:
+            Why: "caller hung up", "vanished", "no media", or what Meta's side said, such as
+            "rejected", "terminated" or "not answered".
+
+        Raises:
+            TimeoutError: It is still up.
+        """
+        async with asyncio.timeout(timeout):
+            while self._reason is None:
+                await self._changed.wait()
+            await self._closed()
+        return self._reason
+
+    async def _until(self, ready: Callable[[], bool], patience: float | None) -> None:
+        async with asyncio.timeout(patience):
+            while not ready():
+                if self._reason is not None:
+                    raise PhoneError(self._reason)
+                await self._changed.wait()
+
+    def _change(self) -> None:
+        """Wake everyone who waits, to look again."""
+        self._changed.set()
+        self._changed.clear()
+
+    def _on_connected(self) -> None:
+        self._speak_if_ready()
+        self._change()
+
+    def _speak_if_ready(self) -> None:
+        up = self._endpoint.connected and self.recording.accepted_at is not None
+        if up and self._reason is None:
+            self._speaking = asyncio.create_task(self._voice.run())
+
+    def _send(self, packet: rtp.RtpPacket) -> None:
+        self._endpoint.send_rtp(bytes(packet))
+
+    def _on_tick(self, tick: int) -> None:
+        if tick % _REPORT_TICKS == 0:
+            report = rtp.sender_report(self._stream, time.time(), self.recording.report())
+            name = rtp.source_description(self._stream.ssrc, _CNAME)
+            self._endpoint.send_rtcp(report + name)
+        self._change()
+
+    def _on_rtp(self, data: bytes, arrival: float) -> None:
+        try:
+            packet = rtp.RtpPacket.parse(data)
+        except ValueError:
+            return
+        self._last_packet = arrival
+        self.recording.add(packet, arrival, audio=packet.payload_type == self._voice.opus_pt)
+        self._change()
+
+    def _on_rtcp(self, _packet: bytes) -> None:
+        self._last_packet = time.monotonic()
+
+    def _watch_media(self, accepted: float) -> None:
+        left = self._deadline(accepted) - time.monotonic()
+        if left > 0:
+            # The first packet puts another deadline in place: look again before that can pass.
+            pause = min(left, self._rules.later)
+            loop = asyncio.get_running_loop()
+            self._media_timer = loop.call_later(pause, self._watch_media, accepted)
+        else:
+            self._finish("no media", tell_meta=True, error=_NO_MEDIA)
+
+    def _deadline(self, accepted: float) -> float:
+        """When the client gives up, as things stand; monotonic, s."""
+        if self._last_packet is None or self._last_packet < accepted:
+            return accepted + self._rules.start
+        return self._last_packet + self._rules.later
+
+    def _finish(
+        self, reason: str, *, tell_meta: bool = False, error: MetaErrorInfo | None = None
+    ) -> None:
+        """The first reason to end is the one that counts."""
+        if self._reason is None:
+            self._reason = reason
+            self._closing = asyncio.create_task(self._close(tell_meta=tell_meta, error=error))
+            self._change()
+
+    async def _close(self, *, tell_meta: bool, error: MetaErrorInfo | None) -> None:
+        try:
+            await self._hush()
+            if tell_meta and self.meta_call is not None:
+                await self.meta_call.hang_up(error)
+            ssrc = self._stream.ssrc
+            name = rtp.source_description(ssrc, _CNAME)
+            self._endpoint.send_rtcp(rtp.receiver_report(ssrc) + name + rtp.bye(ssrc))
+        finally:
+            await self._endpoint.close()
+
+    async def _hush(self) -> None:
+        if self._media_timer is not None:
+            self._media_timer.cancel()
+        if self._speaking is not None:
+            self._speaking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._speaking
+
+    async def _closed(self) -> None:
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
