@@ -6,6 +6,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+
+from pipecat_whatsapp.meta.events import MetaErrorInfo
+from pipecat_whatsapp.simulator.graph import (
+    ACTIONS,
+    CallState,
+    Delivery,
+    GraphRequest,
+    MetaCall,
+    SimulatedMeta,
+    Timing,
+)
 from simulated_business import (
     ADA,
     ANSWER,
@@ -17,17 +28,6 @@ from simulated_business import (
     post,
     request_body,
     serve_business,
-)
-
-from pipecat_whatsapp.meta.events import MetaErrorInfo
-from pipecat_whatsapp.simulator.graph import (
-    ACTIONS,
-    CallState,
-    Delivery,
-    GraphRequest,
-    MetaCall,
-    SimulatedMeta,
-    Timing,
 )
 
 OTHER_ANSWER = ANSWER.replace("a=ptime:20\r\n", "")

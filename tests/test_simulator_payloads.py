@@ -4,12 +4,11 @@ import hashlib
 import hmac
 import json
 
-from simulated_business import ADA, OFFER
-
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator import payloads
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Account
+from simulated_business import ADA, OFFER
 
 NO_MEDIA = MetaErrorInfo(code=138021, title="No media", details="Nothing came")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from simulated_business import ADA, ANSWER, OFFER, Phone, post, request_body, serve_business
 
 from pipecat_whatsapp.simulator.graph import CallState, MetaCall, SimulatedMeta
 from pipecat_whatsapp.simulator.requests import MAX_BODY
+from simulated_business import ADA, ANSWER, OFFER, Phone, post, request_body, serve_business
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from simulated_business import ANSWER, FINGERPRINT, OFFER
 
 from pipecat_whatsapp.simulator.rules import RefusalError, check_answer
+from simulated_business import ANSWER, FINGERPRINT, OFFER
 
 
 def refusal(answer: str) -> RefusalError:

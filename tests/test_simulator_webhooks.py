@@ -5,7 +5,6 @@ import hmac
 from collections.abc import AsyncIterator
 
 import pytest
-from simulated_business import ADA, OFFER, Business, Phone, serve_business
 
 from pipecat_whatsapp.simulator.graph import (
     Account,
@@ -14,6 +13,7 @@ from pipecat_whatsapp.simulator.graph import (
     SubscriptionError,
     Timing,
 )
+from simulated_business import ADA, OFFER, Business, Phone, serve_business
 
 FAST = Timing(retry_delays=(0.01, 0.01), webhook_timeout=5.0)
 

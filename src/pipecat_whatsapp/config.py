@@ -27,7 +27,7 @@ class Timing:
     Parameters:
         accept_deadline: From the webhook's own timestamp to accept. Meta gives up after 30 to
             60 s, so a connect older than this is stale and is dropped.
-        link_timeout: From our answer until ICE and DTLS are up.
+        link_timeout: From pre-accept's 200 until ICE and DTLS are up.
         media_timeout: Without any packet from the caller, at the start or later. WhatsApp itself
             gives up after 20 s at the start and 30 s later.
         link_lost_grace: From the link's end until we hang up. A caller's hang-up closes the link

@@ -165,7 +165,6 @@ class CallSession:
         match action:
             case Action.PRE_ACCEPT:
                 self._in_background(self._pre_accept(), self._local)
-                self._after(self._timing.link_timeout, self._link_is_late)
             case Action.START_BOT:
                 self._bot_task = self._in_background(self._run_bot(), set())
             case Action.ACCEPT:
@@ -227,10 +226,13 @@ class CallSession:
             )
         except GraphError as error:
             self.hang_up(Cause.GRAPH_FAILED, str(error))
-        else:
-            self._signal(Signal.PRE_ACCEPTED)
+            return
         finally:
             self._pre_accept_sent.set()
+        self._signal(Signal.PRE_ACCEPTED)
+        if self._connection is not None:
+            self._after(self._timing.link_timeout, self._link_is_late)
+            await self._connection.start_link()
 
     async def _run_bot(self) -> None:
         # Building a pipeline may block the loop: the caller's phone must have our answer first.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from aiortc import MediaStreamTrack, RTCTransportStats
+from aiortc import MediaStreamTrack, RTCSessionDescription, RTCTransportStats
 from loguru import logger
 from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
 
@@ -59,6 +59,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         super().__init__(ice_servers=list(ice_servers))
         self.offer = offer
         self._observer = observer
+        self._answer_to_apply: RTCSessionDescription | None = None
         self._opened = asyncio.Event()
         self._outgoing: _GatedTrack | None = None
         self._is_ready = False
@@ -75,12 +76,24 @@ class WhatsAppConnection(SmallWebRTCConnection):
             SdpError: aiortc cannot take the offer.
         """
         try:
-            await self.initialize(self.offer.sdp, "offer")
+            await self.pc.setRemoteDescription(RTCSessionDescription(self.offer.sdp, "offer"))
+            self.force_transceivers_to_send_recv()
+            await self.pc.getReceivers()[0].transport.transport.iceGatherer.gather()
+            self._answer_to_apply = await self.pc.createAnswer()
         except (ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
             raise SdpError(
                 f"The offer cannot be read ({type(error).__name__}); the call is rejected."
             ) from error
-        return write_answer(self.pc.localDescription.sdp, self.offer)
+        return write_answer(self._answer_to_apply.sdp, self.offer)
+
+    async def start_link(self) -> None:
+        """Bring ICE and DTLS up, once Meta has our answer.
+
+        A ClientHello that comes before the answer is lost, and DTLS repeats it only after a
+        second (Meta: calling troubleshooting; RFC 6347 section 4.2.4.1).
+        """
+        if self._answer_to_apply is not None and not self._is_closed:
+            await self.pc.setLocalDescription(self._answer_to_apply)
 
     async def connect(self) -> None:
         """The pipeline has started: the call may be accepted."""

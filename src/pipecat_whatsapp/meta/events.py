@@ -39,16 +39,22 @@ class User:
         username: WhatsApp username.
     """
 
-    phone: str | None = None
+    phone: str | None = field(default=None, repr=False)
     user_id: str | None = None
-    parent_user_id: str | None = None
-    name: str | None = None
-    username: str | None = None
+    parent_user_id: str | None = field(default=None, repr=False)
+    name: str | None = field(default=None, repr=False)
+    username: str | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str | None:
         """What identifies the user: the BSUID where there is one, else the phone number."""
         return self.user_id or self.phone
+
+    def __str__(self) -> str:
+        """The user as logs may show them: a phone number loses all but its ends."""
+        if self.phone:
+            return f"+{self.phone[:2]}…{self.phone[-2:]}"
+        return self.user_id or "unknown user"
 
 
 @dataclass(frozen=True)
