@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from pipecat_whatsapp.calls import adapter
 from pipecat_whatsapp.calls.call import CallReport
 
 
@@ -19,6 +21,19 @@ class Reports(asyncio.Queue[CallReport]):
             return await self.get()
 
 
+@pytest.fixture(autouse=True)
+def _closes_briskly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Graph API that hangs on purpose is not waited for at the end of a test."""
+    monkeypatch.setattr(adapter, "CLOSE_TIMEOUT", 0.5)
+
+
 @pytest.fixture
 def reports() -> Reports:
     return Reports()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that nobody announces."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

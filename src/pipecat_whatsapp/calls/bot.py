@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pipecat.runner.types import CallData, SmallWebRTCRunnerArguments
@@ -22,9 +22,12 @@ class WhatsAppRunnerArguments(SmallWebRTCRunnerArguments):
     Parameters:
         call: The call: who calls whom, and what came with it.
         webrtc_connection: The call's peer connection.
+        body: The call once more, as a plain dict.
     """
 
     call: Call
+    webrtc_connection: WhatsAppConnection
+    body: dict[str, Any] = field(default_factory=dict)
 
 
 Bot: TypeAlias = Callable[[WhatsAppRunnerArguments], Awaitable[Any]]

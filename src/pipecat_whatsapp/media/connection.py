@@ -47,6 +47,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         offer: The offer to answer.
         observer: Told, synchronously, what happens to the link and what the bot wants.
         ice_servers: STUN and TURN servers, of which aiortc uses the first of each kind.
+        leftovers: Earlier attempts that still close in the background.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class WhatsAppConnection(SmallWebRTCConnection):
         observer: Callable[[LinkEvent], None],
         *,
         ice_servers: Sequence[IceServer] = (),
+        leftovers: Sequence[asyncio.Task[None]] = (),
     ) -> None:
         super().__init__(ice_servers=list(ice_servers))
         self.offer = offer
         self._observer = observer
+        self._leftovers = leftovers
         self._answer_to_apply: RTCSessionDescription | None = None
         self._opened = asyncio.Event()
         self._outgoing: _GatedTrack | None = None
@@ -124,6 +127,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
             self._outgoing.stop()
         await super().disconnect()
         await self._call_event_handler("closed")
+        await asyncio.gather(*self._leftovers)
 
     async def announce(self, state: str) -> None:
         """Tell the transport that the call's state has changed."""
@@ -140,6 +144,17 @@ class WhatsAppConnection(SmallWebRTCConnection):
 
     def send_app_message(self, message: Any) -> None:
         """Drop the message: a phone call has no data channel."""
+
+    # A phone call has no video either; the base class would warn of each missing transceiver.
+
+    def video_input_track(self) -> None:
+        """No camera."""
+
+    def screen_video_input_track(self) -> None:
+        """No screen."""
+
+    def replace_video_track(self, track: MediaStreamTrack) -> None:
+        """Drop the track."""
 
     @property
     def caller_track(self) -> MediaStreamTrack:
@@ -198,27 +213,33 @@ async def answer_offer(
     Raises:
         SdpError: The offer cannot be read.
     """
+    leftovers: list[asyncio.Task[None]] = []
     for servers in _attempts(ice_servers):
-        connection = WhatsAppConnection(offer, observer, ice_servers=servers)
+        connection = WhatsAppConnection(
+            offer, observer, ice_servers=servers, leftovers=tuple(leftovers)
+        )
+        # Shielded, because aiortc loses the sockets of a gathering that is cancelled.
+        answering = asyncio.create_task(connection.answer())
         try:
-            async with asyncio.timeout(GATHERING_TIMEOUT if servers else None):
-                answer = await connection.answer()
+            answer = await asyncio.wait_for(
+                asyncio.shield(answering), GATHERING_TIMEOUT if servers else None
+            )
         except TimeoutError:
             logger.warning("No answer from {} in {} s", _names(servers), GATHERING_TIMEOUT)
         except BaseException:
-            await _discard(connection)
+            await _discard(connection, answering)
             raise
         else:
             if not any(map(_is_turn, servers)) or " typ relay" in answer:
                 return connection, answer
             logger.warning("No relay from {}", _names(servers))
-        await _discard(connection)
+        leftovers.append(asyncio.create_task(_discard(connection, answering)))
     raise AssertionError("the last attempt uses no server")  # pragma: no cover
 
 
-async def _discard(connection: WhatsAppConnection) -> None:
-    """Close a connection that no call has seen."""
-    connection.pc.remove_all_listeners()
+async def _discard(connection: WhatsAppConnection, answering: asyncio.Task[str]) -> None:
+    """Close a connection that no call will see, once it has finished gathering."""
+    await asyncio.gather(answering, return_exceptions=True)
     await connection.close()
 
 

@@ -1,0 +1,473 @@
+"""The laws of a call, over real calls: real HTTP, UDP, ICE, DTLS and Opus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from loguru import logger
+
+from bots import PlainBot
+from conftest import Reports, until
+from pipecat_whatsapp.calls import session
+from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
+from pipecat_whatsapp.calls.call import Cause, State
+from pipecat_whatsapp.config import Timing
+from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.simulator.network import Network
+from pipecat_whatsapp.simulator.phone import Phone
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+
+if TYPE_CHECKING:
+    from loguru import Message
+
+
+def actions(whatsapp: WhatsApp) -> list[str]:
+    return [request.action for request in whatsapp.meta.requests]
+
+
+async def settled(whatsapp: WhatsApp, *expected: str) -> None:
+    """Meta has heard exactly this, and hears no more once the adapter has ended."""
+    for action in expected:
+        await whatsapp.meta.wait_request(action)
+    await whatsapp.stop_serving()
+    assert actions(whatsapp) == list(expected)
+
+
+# Accepting
+
+
+async def test_accept_repeats_the_answer_of_pre_accept(whatsapp: WhatsApp, phone: Phone) -> None:
+    await whatsapp.serve(PlainBot())
+    call = await phone.dial()
+    await call.answered()
+    pre_accept, accept = (r.body["session"] for r in whatsapp.meta.requests if r.body)
+    assert pre_accept == accept
+    assert pre_accept["sdp_type"] == "answer"
+
+
+async def test_accept_waits_for_the_link(
+    whatsapp: WhatsApp, phone: Phone, network: Network, reports: Reports
+) -> None:
+    network.down = True
+    await whatsapp.serve(PlainBot(), timing=Timing(link_timeout=0.5), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    report = await reports.next()
+    assert report.cause is Cause.NO_MEDIA
+    assert "UDP" in report.detail
+    await settled(whatsapp, "pre_accept", "reject")
+
+
+async def test_accept_waits_for_the_pipeline(whatsapp: WhatsApp, phone: Phone) -> None:
+    bot = PlainBot(ready=False)
+    adapter = await whatsapp.serve(bot)
+    call = await phone.dial()
+    await call.connected()
+    await until(lambda: bool(bot.started))
+    assert adapter.calls[0].state is State.CONNECTING
+    await bot.started[0].webrtc_connection.connect()
+    await call.answered()
+
+
+async def test_a_bot_that_is_never_ready_is_given_up_in_time(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot(ready=False)
+    await whatsapp.serve(bot, timing=Timing(accept_deadline=2.5), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    report = await reports.next()
+    assert report.cause is Cause.NOT_READY
+    assert "ready" in report.detail
+    assert bot.running == 0
+    await settled(whatsapp, "pre_accept", "reject")
+
+
+@pytest.mark.parametrize("variant", ["today", "printed"])
+async def test_every_form_of_offer_is_answered(
+    whatsapp: WhatsApp, phone: Phone, variant: str
+) -> None:
+    await whatsapp.serve(PlainBot())
+    call = await phone.dial(offer_variant=variant)
+    await call.answered()
+
+
+async def test_an_sdes_offer_is_rejected_with_the_reason(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial(offer_variant="sdes")
+    assert await call.ended() == "rejected"
+    report = await reports.next()
+    assert report.cause is Cause.BAD_OFFER
+    assert "srtp_key_exchange_protocol" in report.detail
+    await settled(whatsapp, "reject")
+
+
+async def test_a_caller_without_a_phone_number_is_served(whatsapp: WhatsApp) -> None:
+    bot = PlainBot()
+    await whatsapp.serve(bot)
+    phone = await whatsapp.phone(User(user_id="DE.900000000000000009", username="ada.example"))
+    call = await phone.dial(cta_payload="button", deeplink_payload="link")
+    await call.answered()
+    (args,) = bot.started
+    assert args.call.caller.phone is None
+    assert args.call.caller.key == "DE.900000000000000009"
+    assert args.body["from_user_id"] == "DE.900000000000000009"
+    assert (args.body["cta_payload"], args.body["deeplink_payload"]) == ("button", "link")
+
+
+async def test_graph_latency_costs_no_dtls_retransmission(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    """A ClientHello before Meta has our answer would be lost and come again a second later."""
+    whatsapp.meta.faults.latency = 0.1
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    signals = [step.signal.value for step in (await reports.next()).steps]
+    assert signals.index("pre-accepted") < signals.index("linked")
+
+
+# Graph failing
+
+
+async def test_a_refused_pre_accept_ends_in_a_reject(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    whatsapp.meta.faults.fail["pre_accept"] = [(400, 100)]
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    assert (await reports.next()).cause is Cause.GRAPH_FAILED
+    assert bot.running == 0
+    await settled(whatsapp, "pre_accept", "reject")
+
+
+async def test_a_refused_accept_ends_in_a_reject(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    whatsapp.meta.faults.fail["accept"] = [(400, 100)]
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    report = await reports.next()
+    assert (report.cause, report.answered) == (Cause.GRAPH_FAILED, False)
+    assert bot.running == 0
+    await settled(whatsapp, "pre_accept", "accept", "reject")
+
+
+async def test_a_passing_fault_of_accept_is_survived(whatsapp: WhatsApp, phone: Phone) -> None:
+    whatsapp.meta.faults.fail["accept"] = [(500, 138004)]
+    await whatsapp.serve(PlainBot())
+    call = await phone.dial()
+    await call.answered()
+    assert actions(whatsapp) == ["pre_accept", "accept", "accept"]
+
+
+async def test_an_accept_without_an_answer_ends_in_a_terminate(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    """Meta carried it out, but its answer was lost: the call is up, and must not stay so."""
+    whatsapp.meta.faults.drop_response.append("accept")
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.GRAPH_FAILED
+    assert actions(whatsapp)[-1] == "terminate"
+
+
+async def test_a_graph_that_hangs_does_not_hold_the_caller(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    whatsapp.meta.faults.hang.add("pre_accept")
+    bot = PlainBot()
+    await whatsapp.serve(bot, timing=Timing(accept_deadline=2.5), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    assert not (await reports.next()).answered
+    assert bot.running == 0
+
+
+async def test_local_clean_up_never_waits_for_graph(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    whatsapp.meta.faults.hang.add("terminate")
+    await bot.started[0].webrtc_connection.disconnect()
+    report = await reports.next()
+    assert report.cause is Cause.BOT_HUNG_UP
+    assert bot.running == 0
+    # Graph has not answered yet, and need not.
+    whatsapp.meta.faults.hang.clear()
+
+
+# The end wins
+
+
+async def test_terminate_before_connect_leaves_nothing(whatsapp: WhatsApp, phone: Phone) -> None:
+    bot = PlainBot()
+    adapter = await whatsapp.serve(bot)
+    whatsapp.meta.faults.hold()
+    call = await phone.dial()
+    hanging_up = asyncio.ensure_future(call.hang_up())
+    await asyncio.sleep(0)
+    await whatsapp.meta.release(reverse=True)
+    await hanging_up
+    await adapter.drain(timeout=30)
+    assert bot.started == []
+    await settled(whatsapp)
+
+
+async def test_connect_and_terminate_in_one_batch_leave_nothing(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    adapter = await whatsapp.serve(bot, on_call_ended=reports)
+    whatsapp.meta.faults.hold()
+    call = await phone.dial()
+    hanging_up = asyncio.ensure_future(call.hang_up())
+    await asyncio.sleep(0)
+    await whatsapp.meta.release(batch=True)
+    await hanging_up
+    assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
+    await adapter.drain(timeout=30)
+    assert bot.started == []
+    await settled(whatsapp)
+
+
+@pytest.mark.parametrize("action", ["pre_accept", "accept"])
+async def test_terminate_while_graph_is_asked(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, action: str
+) -> None:
+    bot = PlainBot()
+    whatsapp.meta.faults.hang.add(action)
+    adapter = await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    state = State.CONNECTING if action == "pre_accept" else State.ACCEPTING
+    await until(lambda: bool(adapter.calls) and adapter.calls[0].state is state)
+    await call.hang_up()
+    report = await reports.next()
+    assert (report.cause, report.answered) == (Cause.CALLER_HUNG_UP, False)
+    assert bot.running == 0
+    assert adapter.calls == ()
+    assert not {"reject", "terminate"} & set(actions(whatsapp))
+
+
+async def test_hanging_up_here_while_accept_is_on_its_way(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    """Accept wins at Meta, so Meta must hear terminate, and only after accept's answer."""
+    adapter = await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    whatsapp.meta.faults.latency = 0.3
+    call = await phone.dial()
+    await until(lambda: bool(adapter.calls) and adapter.calls[0].state is State.ACCEPTING)
+    assert await adapter.terminate(call.id)
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.APP_HUNG_UP
+    await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+async def test_the_callers_hang_up_ends_everything_and_meta_hears_nothing(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    adapter = await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    report = await reports.next()
+    assert (report.cause, report.answered) == (Cause.CALLER_HUNG_UP, True)
+    assert report.terminate is not None
+    assert report.terminate.status == "COMPLETED"
+    assert (bot.running, adapter.calls) == (0, ())
+    await settled(whatsapp, "pre_accept", "accept")
+
+
+async def test_a_terminate_with_short_errors_says_why(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    error = MetaErrorInfo(code=138021, title="Media receive timeout")
+    await whatsapp.meta.calls[call.id].hang_up(error)
+    report = await reports.next()
+    assert report.cause is Cause.CALLER_HUNG_UP
+    assert "138021" in report.detail
+
+
+# Bots
+
+
+async def test_a_bot_that_hangs_up_ends_the_call_at_graph(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await bot.started[0].webrtc_connection.disconnect()
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.BOT_HUNG_UP
+    await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+async def test_a_bot_that_raises_at_the_start_rejects_the_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PlainBot(error=RuntimeError("no key")), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    report = await reports.next()
+    assert (report.cause, report.detail) == (Cause.BOT_FAILED, "the bot raised RuntimeError")
+
+
+async def test_a_bot_that_raises_later_ends_the_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    fall = asyncio.Event()
+
+    async def bot(runner_args: WhatsAppRunnerArguments) -> None:
+        await runner_args.webrtc_connection.connect()
+        await fall.wait()
+        raise RuntimeError("a bug of the bot")
+
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    fall.set()
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.BOT_FAILED
+
+
+async def test_a_bot_that_returns_ends_the_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    leave = asyncio.Event()
+
+    async def bot(runner_args: WhatsAppRunnerArguments) -> None:
+        await runner_args.webrtc_connection.connect()
+        await leave.wait()
+
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    leave.set()
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.BOT_HUNG_UP
+
+
+async def test_a_bot_that_never_ends_is_cancelled_after_a_grace(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot(stay=True)
+    await whatsapp.serve(bot, timing=Timing(bot_grace=0.1), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
+    assert (bot.running, bot.cancelled) == (0, 1)
+
+
+async def test_a_bot_that_cannot_be_cancelled_holds_no_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CANCEL_TIMEOUT", 0.1)
+    leave = asyncio.Event()
+
+    async def bot(runner_args: WhatsAppRunnerArguments) -> None:
+        await runner_args.webrtc_connection.connect()
+        while not leave.is_set():
+            try:
+                await leave.wait()
+            except asyncio.CancelledError:
+                logger.debug("No!")
+
+    adapter = await whatsapp.serve(bot, timing=Timing(bot_grace=0.1), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
+    assert adapter.calls == ()
+    leave.set()
+
+
+# Media
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Timing:
+    """Media is missed after half a second."""
+    monkeypatch.setattr(session, "MEDIA_CHECK_SECONDS", 0.1)
+    return Timing(media_timeout=0.5)
+
+
+async def test_a_caller_who_vanishes_is_noticed(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, impatient: Timing
+) -> None:
+    bot = PlainBot()
+    await whatsapp.serve(bot, timing=impatient, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await until(lambda: call.recording is not None)
+    await call.play(bytes(16_000))
+    call.vanish()
+    report = await reports.next()
+    assert (report.cause, report.answered) == (Cause.MEDIA_LOST, True)
+    assert bot.running == 0
+    await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+async def test_a_call_that_never_gets_media_is_ended(
+    whatsapp: WhatsApp, phone: Phone, network: Network, reports: Reports, impatient: Timing
+) -> None:
+    bot = PlainBot(ready=False)
+    await whatsapp.serve(bot, timing=impatient, on_call_ended=reports)
+    call = await phone.dial()
+    await call.connected()
+    await until(lambda: bool(bot.started))
+    network.down = True
+    await bot.started[0].webrtc_connection.connect()
+    report = await reports.next()
+    assert (report.cause, report.answered) == (Cause.NO_MEDIA, True)
+    await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+# Logs
+
+
+async def test_logs_tell_the_call_and_no_secret(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    lines: list[str] = []
+    calls: list[str | None] = []
+
+    def keep(message: Message) -> None:
+        lines.append(str(message))
+        calls.append(message.record["extra"].get("call_id"))
+
+    sink = logger.add(keep, level="DEBUG")
+    try:
+        await whatsapp.serve(PlainBot(), on_call_ended=reports)
+        call = await phone.dial()
+        await call.answered()
+        await call.hang_up()
+        await reports.next()
+    finally:
+        logger.remove(sink)
+    text = "".join(lines)
+    assert call.id in calls
+    account = whatsapp.meta.account
+    for secret in (account.token, account.app_secret, account.verification_token):
+        assert secret not in text
+    for private in ("4915550002222", "a=ice-pwd", "a=fingerprint", "Ada Example"):
+        assert private not in text
