@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -37,3 +39,26 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def turn_url() -> AsyncIterator[str]:
+    """A real TURN server on loopback, for user ada with the password secret."""
+    turnserver = shutil.which("turnserver")
+    if turnserver is None:
+        pytest.skip("turnserver is not installed (Debian package coturn)")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"-n --listening-ip=127.0.0.1 --listening-port={port} --relay-ip=127.0.0.1"
+    options += " --lt-cred-mech --user=ada:secret --realm=test --no-tls --no-dtls --no-cli"
+    options += " --log-file=stdout --pidfile= --allow-loopback-peers"
+    process = await asyncio.create_subprocess_exec(
+        turnserver,
+        *options.split(),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    yield f"turn:127.0.0.1:{port}?transport=udp"
+    process.terminate()
+    await process.wait()

@@ -7,15 +7,18 @@ import time
 from typing import Any
 
 import pytest
+from pipecat.transports.smallwebrtc.connection import IceServer
 
 from bots import PlainBot
 from conftest import Reports
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call, Cause
+from pipecat_whatsapp.calls.directory import MemoryDirectory
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.events import (
+    CallConnect,
     CallPermissionReply,
     CallStatus,
     Event,
@@ -199,6 +202,45 @@ async def test_a_hook_that_raises_spoils_no_other_event(whatsapp: WhatsApp) -> N
     assert seen == ["wamid.0", "wamid.1", "wamid.2"]
 
 
+async def test_an_event_that_cannot_be_served_spoils_no_other(
+    whatsapp: WhatsApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = PlainBot()
+    await whatsapp.serve(bot)
+    whatsapp.meta.faults.hold()
+    phones = [await whatsapp.phone(User(user_id=f"DE.{i}")) for i in range(2)]
+    spoiled, good = [await phone.dial() for phone in phones]
+
+    def age_of(event: CallConnect) -> float:
+        if event.call_id == spoiled.id:
+            raise RuntimeError("a bug of ours")
+        return 0.0
+
+    monkeypatch.setattr("pipecat_whatsapp.calls.adapter.age_of", age_of)
+    await whatsapp.meta.release(batch=True)
+    await good.answered()
+    assert [args.call.id for args in bot.started] == [good.id]
+
+
+async def test_a_directory_that_fails_spoils_no_other_call(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    class Failing(MemoryDirectory):
+        failing = True
+
+        async def claim(self, call_id: str) -> bool:
+            if self.failing:
+                raise ConnectionError("no directory")
+            return await super().claim(call_id)
+
+    directory = Failing()
+    adapter = await whatsapp.serve(PlainBot(), directory=directory)
+    await phone.dial()
+    await whatsapp.meta.wait_delivery("connect")
+    await adapter.drain(timeout=0.1)
+    assert adapter.calls == ()
+
+
 async def test_the_hook_is_offered_what_is_no_calls_business(whatsapp: WhatsApp) -> None:
     events: list[Event] = []
 
@@ -360,6 +402,15 @@ async def test_the_numbers_served_can_change(whatsapp: WhatsApp, phone: Phone) -
     call = await phone.dial()
     await call.answered()
     assert len(bot.started) == 1
+
+
+async def test_ice_servers_can_change(whatsapp: WhatsApp, phone: Phone, turn_url: str) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    await (await phone.dial()).answered()
+    adapter.configure(ice_servers=(IceServer(turn_url, "ada", "secret"),))
+    await (await phone.dial()).answered()
+    sdps = [r.body["session"]["sdp"] for r in whatsapp.meta.requests if r.body]
+    assert [" typ relay" in sdp for sdp in sdps] == [False, False, True, True]
 
 
 async def test_a_bad_change_changes_nothing(whatsapp: WhatsApp) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.config import REQUIRED_VARIABLES, WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError
@@ -60,6 +61,12 @@ def test_a_phone_number_id_is_digits(number: str) -> None:
 def test_signatures_cannot_be_switched_off(changes: dict[str, tuple[str, ...]]) -> None:
     with pytest.raises(ConfigError, match="app secret"):
         WhatsAppConfig.from_env(ENVIRONMENT, **changes)
+
+
+def test_an_ice_server_is_a_url() -> None:
+    WhatsAppConfig.from_env(ENVIRONMENT, ice_servers=(IceServer(["stun:a:1", "turns:b:2"]),))
+    with pytest.raises(ConfigError, match="'b:2' is no ICE server"):
+        WhatsAppConfig.from_env(ENVIRONMENT, ice_servers=(IceServer(["stun:a:1", "b:2"]),))
 
 
 def test_secrets_are_not_in_the_repr() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -18,8 +17,6 @@ from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.offer import read_answer, write_offer
 from pipecat_whatsapp.simulator.rules import check_answer
 from test_sdp import whatsapp_offer
-
-TURN = shutil.which("turnserver")
 
 
 class Link:
@@ -205,24 +202,6 @@ def silent_port() -> tuple[socket.socket, int]:
     sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sink.bind(("127.0.0.1", 0))
     return sink, sink.getsockname()[1]
-
-
-@pytest.fixture
-async def turn_url() -> AsyncIterator[str]:
-    if TURN is None:
-        pytest.skip("turnserver is not installed (Debian package coturn)")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = f"-n --listening-ip=127.0.0.1 --listening-port={port} --relay-ip=127.0.0.1"
-    options += " --lt-cred-mech --user=ada:secret --realm=test --no-tls --no-dtls --no-cli"
-    options += " --log-file=stdout --pidfile= --allow-loopback-peers"
-    process = await asyncio.create_subprocess_exec(
-        TURN, *options.split(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
-    yield f"turn:127.0.0.1:{port}?transport=udp"
-    process.terminate()
-    await process.wait()
 
 
 async def test_turn_servers_are_tried_in_order(

@@ -83,6 +83,11 @@ class WhatsAppConfig:
             )
         if not self.verification_token:
             raise ConfigError("A verification token is needed: choose any secret string.")
+        for url in (url for server in self.ice_servers for url in _urls(server)):
+            if not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+                raise ConfigError(
+                    f"{url!r} is no ICE server: write it as stun:host:port or turn:host:port."
+                )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> WhatsAppConfig:
@@ -114,6 +119,10 @@ class WhatsAppConfig:
             "graph_version": environ.get("WHATSAPP_GRAPH_VERSION") or DEFAULT_GRAPH_VERSION,
         }
         return cls(**(settings | overrides))
+
+
+def _urls(server: IceServer) -> list[str]:
+    return [server.urls] if isinstance(server.urls, str) else list(server.urls)
 
 
 def _is_digits(text: str) -> bool:

@@ -134,14 +134,21 @@ class WebhookAdapter:
         verify_signature(body, signature, self.config.app_secrets)
 
     async def _process(self, body: bytes) -> None:
-        others = [event for event in parse_webhook(body) if not self._take(event)]
+        others = [event for event in parse_webhook(body) if not self._taken(event)]
         for event in others:
             await self._offer(event)
 
     # Events
 
+    def _taken(self, event: Event) -> bool:
+        """Serve an event of a call, so that no other suffers. Returns whether it was one."""
+        try:
+            return self._take(event)
+        except Exception:  # noqa: BLE001 - the rest of the batch must be served whatever happens
+            logger.exception("{} could not be served", type(event).__name__)
+            return True
+
     def _take(self, event: Event) -> bool:
-        """Serve an event of a call. Returns whether it was one."""
         if isinstance(event, CallEvent) and not self._serves(event):
             logger.debug("Left {} of another number alone", type(event).__name__)
             return True
@@ -219,8 +226,9 @@ class WebhookAdapter:
         """Change settings while calls run; the next call, webhook or request uses them.
 
         Args:
-            **changes: Fields of `WhatsAppConfig`, such as `token`, `app_secrets`,
-                `phone_number_ids` or `ice_servers`.
+            **changes: Fields of `WhatsAppConfig`: `token`, `app_secrets`, `verification_token`,
+                `phone_number_ids`, `ice_servers`, `max_calls` or `timing`. Where Graph is
+                (`graph_url`, `graph_version`) stays as it was at the start.
 
         Raises:
             ConfigError: A value cannot be used; nothing is changed.
@@ -280,7 +288,12 @@ class WebhookAdapter:
     def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.opt(exception=error).error("A call could not be served")
 
 
 def _response(status: int, text: str) -> WebhookResponse:
