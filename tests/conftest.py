@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from aioice import stun
 
 from pipecat_whatsapp.calls import adapter
 from pipecat_whatsapp.calls.call import CallReport
@@ -62,3 +65,19 @@ async def turn_url() -> AsyncIterator[str]:
     yield f"turn:127.0.0.1:{port}?transport=udp"
     process.terminate()
     await process.wait()
+
+
+def wait_for_stun(port: int) -> None:
+    """Ask a STUN server until it answers (RFC 8489 section 6)."""
+    request = bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", port))
+        client.settimeout(0.1)
+        for _ in range(300):
+            # Nobody listens yet, or the answer is still to come.
+            with contextlib.suppress(OSError):
+                client.send(request)
+                client.recv(2048)
+                return
+            time.sleep(0.01)
+    raise TimeoutError("the STUN server does not answer")

@@ -64,14 +64,7 @@ READ: dict[str, list[Event]] = {
         CallConnect(**CONNECT, user=User(user_id=UID, username="ada.example"))
     ],
     "connect_without_contacts": [CallConnect(**CONNECT, user=User(PHONE))],
-    "connect_without_sdp": [
-        UnknownEvent(
-            **NUMBER,
-            timestamp=1790000000,
-            kind="calls/connect",
-            reason="the session has no SDP",
-        )
-    ],
+    "connect_without_sdp": [CallConnect(**CONNECT | {"sdp": ""}, user=User(PHONE))],
     "connect_outbound": [
         CallConnect(
             **CONNECT | {"direction": Direction.OUTBOUND, "sdp_type": "answer"},
@@ -276,8 +269,6 @@ def test_errors_beside_a_connect_are_told_too() -> None:
         ({"id": "wacid.\n"}, "the id has unprintable characters"),
         ({"id": "wacid.\ud800"}, "the id has unprintable characters"),
         ({"id": 7}, "the id is missing"),
-        ({"session": {"sdp_type": "offer"}}, "the session has no SDP"),
-        ({"session": {"sdp": "s" * 65_537}}, "the SDP is longer than 65536 characters"),
         ({"session": {"sdp": SDP}}, "neither the direction nor the SDP's type is known"),
         (
             {"direction": "USER_INITIATED", "session": {"sdp": SDP, "sdp_type": "pranswer"}},
@@ -288,6 +279,15 @@ def test_errors_beside_a_connect_are_told_too() -> None:
 def test_unusable_connects_are_unknown_with_a_reason(changed: dict[str, Any], reason: str) -> None:
     event = read_call(**changed)
     assert event == UnknownEvent(**NUMBER, kind="calls/connect", reason=reason)
+
+
+def test_a_missing_or_endless_sdp_is_left_to_whoever_rejects_the_call() -> None:
+    event = read_call(session={"sdp_type": "offer"})
+    assert isinstance(event, CallConnect)
+    assert event.sdp == ""
+    event = read_call(session={"sdp_type": "offer", "sdp": "s" * 500_000})
+    assert isinstance(event, CallConnect)
+    assert 65_536 < len(event.sdp) < 500_000
 
 
 def test_a_missing_sdp_type_follows_from_the_direction() -> None:

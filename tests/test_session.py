@@ -106,6 +106,32 @@ async def test_an_sdes_offer_is_rejected_with_the_reason(
     await settled(whatsapp, "reject")
 
 
+@pytest.mark.parametrize("sdp", ["", "hello", "v=0\r\n" + "a=x\r\n" * 100_000])
+async def test_a_hostile_offer_is_rejected(whatsapp: WhatsApp, reports: Reports, sdp: str) -> None:
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    leg = Leg()
+    whatsapp.meta.ring(leg, sdp, User(user_id="DE.9"))
+    assert (await reports.next()).cause is Cause.BAD_OFFER
+    await settled(whatsapp, "reject")
+    assert leg.ended == ["rejected"]
+
+
+class Leg:
+    """A phone without a voice."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def on_answer(self, sdp: str) -> None:
+        raise AssertionError("a hostile offer was answered")
+
+    def on_accepted(self) -> None:
+        raise AssertionError("a hostile offer was accepted")
+
+    def on_ended(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
 async def test_a_caller_without_a_phone_number_is_served(whatsapp: WhatsApp) -> None:
     bot = PlainBot()
     await whatsapp.serve(bot)

@@ -39,7 +39,7 @@ from pipecat_whatsapp.meta.reading import (
 )
 from pipecat_whatsapp.meta.shared import SharedValue
 
-MAX_SDP_CHARS = 65_536
+MAX_SDP_CHARS = 2 * 65_536
 MAX_PAYLOAD_CHARS = 4 * 512
 MAX_TEXT_CHARS = 65_536
 MAX_URL_CHARS = 4096
@@ -101,11 +101,6 @@ def _call(shared: SharedValue, call: Raw) -> Event:
 
 def _connect(shared: SharedValue, call: Raw) -> Event:
     session = child(call, "session")
-    sdp = text(session, "sdp", MAX_SDP_CHARS + 1)
-    if sdp is None:
-        raise UnreadableError("the session has no SDP")
-    if len(sdp) > MAX_SDP_CHARS:
-        raise UnreadableError(f"the SDP is longer than {MAX_SDP_CHARS} characters")
     direction = _direction(shared, call)
     if direction is None:
         raise UnreadableError("neither the direction nor the SDP's type is known")
@@ -120,7 +115,8 @@ def _connect(shared: SharedValue, call: Raw) -> Event:
         user=shared.user(call, side, side),
         business_phone=shared.business_phone or phone(call, other),
         sdp_type=sdp_type,
-        sdp=sdp,
+        # Whether it can carry a call is not decided here: one that cannot is still to be rejected.
+        sdp=text(session, "sdp", MAX_SDP_CHARS) or "",
         cta_payload=text(call, "cta_payload", MAX_PAYLOAD_CHARS),
         deeplink_payload=text(call, "deeplink_payload", MAX_PAYLOAD_CHARS),
         biz_opaque_callback_data=_callback_data(call),

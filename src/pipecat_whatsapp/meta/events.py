@@ -109,7 +109,7 @@ class CallConnect(CallEvent):
         user: The WhatsApp user on the other side.
         business_phone: The business number called or calling, in digits.
         sdp_type: "offer" or "answer".
-        sdp: The session description. Kept out of `repr`, and so out of logs.
+        sdp: The session description, empty when it is missing. Kept out of `repr` and of logs.
         cta_payload: Payload of the call button that was tapped. Untrusted.
         deeplink_payload: Payload of the link that was opened. Untrusted.
         biz_opaque_callback_data: What we attached when we placed the call.
