@@ -36,6 +36,7 @@ from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 from pipecat_whatsapp.runner import (
     _ice_servers,
+    _Parser,
     _picks_with_cli_args,
     _whatsapp_params,
     create_transport,
@@ -205,6 +206,7 @@ async def test_the_end_of_calls_waits_for_no_request(
             process.interrupt(signal.SIGINT)
             assert await call.ended() == "terminated"
         await process.exit_code()
+        assert "Traceback" not in process.output
 
 
 @asynccontextmanager
@@ -297,6 +299,25 @@ async def test_a_bad_environment_stops_the_start(
 
 
 # The command line
+
+
+def test_a_parser_of_ones_own_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    own = argparse.ArgumentParser(description="My bot")
+    own.add_argument("--greeting")
+    served: list[argparse.Namespace] = []
+    parser = _Parser(own, served.append)
+    parser.add_argument("-t", "--transport", choices=["daily", "webrtc"])
+    args = parser.parse_args(["-t", "whatsapp", "--greeting", "hello"])
+    assert served == [args]
+    assert (args.greeting, args.transport) == ("hello", None)
+    assert parser.parse_args(["-t", "daily"]).transport == "daily"
+    with pytest.raises(argparse.ArgumentError, match="conflicting"):
+        parser.add_argument("--greeting")
+    assert "My bot" in parser.format_help()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["-t", "pigeon"])
+    assert "'whatsapp'" in capsys.readouterr().err
+    assert len(served) == 1
 
 
 def test_ice_servers_are_those_of_the_command_line() -> None:

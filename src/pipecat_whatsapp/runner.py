@@ -11,11 +11,14 @@ takes an argument parser, and its FastAPI application is open for routes.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from loguru import logger
 from pipecat.runner.types import RunnerArguments
@@ -23,7 +26,8 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.calls.adapter import CallEndedHook, WebhookAdapter, WebhookEventHook
-from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, WhatsAppRunnerArguments
+from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, Reject, WhatsAppRunnerArguments
+from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["WhatsAppRunnerArguments", "create_transport", "main", "whatsapp_router"]
 
 PATH = "/whatsapp"
+
+_SignalHandler: TypeAlias = Callable[[int, FrameType | None], object]
 
 
 async def create_transport(
@@ -61,9 +67,9 @@ async def create_transport(
 
 
 def main(
-    bot: Bot | None = None,
     parser: argparse.ArgumentParser | None = None,
     *,
+    bot: Bot | None = None,
     on_incoming_call: IncomingCallHook | None = None,
     on_webhook_event: WebhookEventHook | None = None,
     on_call_ended: CallEndedHook | None = None,
@@ -71,8 +77,8 @@ def main(
     """Run a bot with pipecat's runner; `-t whatsapp` serves WhatsApp calls.
 
     Args:
-        bot: The bot; the function `bot` of the main module by default.
         parser: A parser with arguments of your own, as for pipecat's `main()`.
+        bot: The bot for WhatsApp calls; the function `bot` of the main module by default.
         on_incoming_call: See `WebhookAdapter`.
         on_webhook_event: See `WebhookAdapter`.
         on_call_ended: See `WebhookAdapter`.
@@ -81,21 +87,24 @@ def main(
     from pipecat.runner.run import main as run_pipecat
 
     def serve_whatsapp(args: argparse.Namespace) -> None:
-        config = WhatsAppConfig.from_env()
-        served_bot = bot or _main_module_bot()
+        adapter = WebhookAdapter(
+            WhatsAppConfig.from_env(),
+            _with_cli_args(bot or _main_module_bot(), args),
+            on_incoming_call=on_incoming_call and _picks_with_cli_args(on_incoming_call, args),
+            on_webhook_event=on_webhook_event,
+            on_call_ended=on_call_ended,
+        )
 
-        def make_adapter() -> WebhookAdapter:
-            return WebhookAdapter(
-                replace(config, ice_servers=_ice_servers(args)),
-                _with_cli_args(served_bot, args),
-                on_incoming_call=on_incoming_call,
-                on_webhook_event=on_webhook_event,
-                on_call_ended=on_call_ended,
-            )
+        def start() -> WebhookAdapter:
+            # Only now has pipecat read `--ice-servers` into dicts.
+            adapter.configure(ice_servers=_ice_servers(args))
+            _close_on_signal(adapter)
+            return adapter
 
-        app.include_router(whatsapp_router(make_adapter))
+        app.include_router(whatsapp_router(start))
 
-    run_pipecat(_Parser(parser, serve_whatsapp))
+    own = parser or argparse.ArgumentParser(description="Pipecat bot runner")
+    run_pipecat(cast(argparse.ArgumentParser, _Parser(own, serve_whatsapp)))
 
 
 def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
@@ -111,6 +120,7 @@ def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
         app.include_router(whatsapp_router(lambda: WebhookAdapter(config, bot)))
     """
     from fastapi import APIRouter, FastAPI, Request, Response
+    from starlette.requests import ClientDisconnect
 
     adapter: WebhookAdapter | None = None
 
@@ -126,11 +136,13 @@ def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
 
     async def serve(request: Request) -> Response:
         if adapter is None:
-            return Response("WhatsApp is starting.", status_code=503)
+            return Response("The application has not started.", status_code=503)
         try:
             body = await _bounded_body(request)
         except WebhookError as error:
             return Response(str(error), status_code=error.status)
+        except ClientDisconnect:
+            return Response(status_code=400)
         answer = await adapter.handle(request.method, request.query_params, request.headers, body)
         return Response(answer.body, answer.status, dict(answer.headers))
 
@@ -149,48 +161,77 @@ async def _bounded_body(request: Request) -> bytes:
     return bytes(body)
 
 
-class _Parser(argparse.ArgumentParser):
-    """pipecat's command line with "whatsapp" as one more transport.
+class _Parser:
+    """A parser that knows "whatsapp" as one more transport.
 
-    pipecat adds its arguments to this parser and calls `parse_args()`; what it reads back are its
-    own words only.
+    pipecat adds its arguments to it and calls `parse_args()`; what it reads back are its own words
+    only.
     """
 
     def __init__(
         self,
-        parent: argparse.ArgumentParser | None,
+        parser: argparse.ArgumentParser,
         serve_whatsapp: Callable[[argparse.Namespace], None],
     ) -> None:
-        parents = [parent] if parent is not None else []
-        super().__init__(
-            parents=parents, conflict_handler="resolve", description="Pipecat bot runner"
-        )
+        self._parser = parser
         self._serve_whatsapp = serve_whatsapp
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """Add an argument; `--transport` gets one choice more."""
         choices = options.get("choices")
         if "--transport" in names and choices is not None and "whatsapp" not in choices:
             options["choices"] = [*choices, "whatsapp"]
-        return super().add_argument(*names, **options)
+        return self._parser.add_argument(*names, **options)
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+    def parse_args(self, *args: Any, **kwargs: Any) -> argparse.Namespace:
         """Parse; for `-t whatsapp`, mount the routes and tell pipecat nothing of it."""
-        namespace = super().parse_args(*args, **kwargs)
+        namespace: argparse.Namespace = self._parser.parse_args(*args, **kwargs)
         if namespace.transport == "whatsapp":
             namespace.transport = None
+            # Its own client would start beside ours.
+            namespace.whatsapp = False
             try:
                 self._serve_whatsapp(namespace)
             except ConfigError as error:
-                self.exit(2, f"{error}\n")
+                self._parser.exit(2, f"{error}\n")
         return namespace
+
+
+def _close_on_signal(adapter: WebhookAdapter) -> None:
+    """Close the adapter as soon as the process is told to end.
+
+    uvicorn ends the lifespan only when every request, and so every bot of another transport, has
+    come to its end. No caller shall wait for that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
+
+    def close() -> None:
+        closing.append(loop.create_task(adapter.close()))
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(close)
+        usual[number](number, frame)
+
+    usual: dict[int, _SignalHandler] = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+    for number in usual:
+        signal.signal(number, handle)
 
 
 def _main_module_bot() -> Bot:
     found = getattr(sys.modules["__main__"], "bot", None)
     if found is None:
         raise ConfigError(
-            "The main module has no function bot(runner_args): define one, or call main(bot)."
+            "The main module has no function bot(runner_args): define one, or call main(bot=...)."
         )
     bot: Bot = found
     return bot
@@ -202,6 +243,16 @@ def _with_cli_args(bot: Bot, args: argparse.Namespace) -> Bot:
         await bot(runner_args)
 
     return bot_with_cli_args
+
+
+def _picks_with_cli_args(hook: IncomingCallHook, args: argparse.Namespace) -> IncomingCallHook:
+    async def hook_with_cli_args(call: Call) -> Bot | Reject | None:
+        decision = await hook(call)
+        if decision is None or isinstance(decision, Reject):
+            return decision
+        return _with_cli_args(decision, args)
+
+    return hook_with_cli_args
 
 
 def _ice_servers(args: argparse.Namespace) -> tuple[IceServer, ...]:
