@@ -278,6 +278,23 @@ async def test_an_error_is_told(whatsapp: WhatsApp, phone: Phone, reports: Repor
     assert errors[0].startswith("graph failed: ")
 
 
+async def test_a_rate_that_opus_cannot_code_connects_nobody_to_a_silent_bot(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    errors: list[str] = []
+    sink = logger.add(lambda message: errors.append(str(message)), level="ERROR")
+    bot = PipelineBot(params=lambda: WhatsAppParams(audio_out_sample_rate=44_100))
+    await whatsapp.serve(bot, on_call_ended=reports)
+    try:
+        call = await phone.dial()
+        assert await call.ended() == "rejected"
+        assert (await reports.next()).cause is Cause.BOT_HUNG_UP
+    finally:
+        logger.remove(sink)
+    assert bot.returned == 1
+    assert "audio_out_sample_rate" in errors[0]
+
+
 def test_parameters_alone_are_right_for_a_voice_bot() -> None:
     params = WhatsAppParams()
     assert params.audio_in_enabled

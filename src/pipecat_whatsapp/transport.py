@@ -225,7 +225,11 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         """Every processor upstream has started: the call may be accepted."""
         await super().start(frame)
         await self.set_transport_ready(frame)
-        await self._connection.connect()
+        if self._sender is not None:
+            await self._connection.connect()
+        else:
+            # setup() has failed and said why; nobody shall be connected to a silent bot.
+            await self.push_frame(EndWorkerFrame(reason="no sender"), FrameDirection.UPSTREAM)
 
     async def stop(self, frame: EndFrame) -> None:
         """Let the last word be heard, then hang up."""

@@ -289,7 +289,7 @@ class Call:
             cause=self.cause or Cause.APP_HUNG_UP,
             detail=self.detail,
             answered=answered,
-            duration=self.steps[-1].after - accepted if accepted and answered else 0.0,
+            duration=self.steps[-1].after - accepted if accepted is not None and answered else 0.0,
             steps=tuple(self.steps),
             terminate=self.terminate,
         )
