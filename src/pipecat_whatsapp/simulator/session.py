@@ -1,0 +1,270 @@
+"""`pipecat-whatsapp simulate`: a simulated WhatsApp, a bot, and calls between them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import time
+import wave
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pipecat_whatsapp.simulator.bot_process import BotProcess
+from pipecat_whatsapp.simulator.caller import converse
+from pipecat_whatsapp.simulator.control import ControlServer
+from pipecat_whatsapp.simulator.demo import QUESTION
+from pipecat_whatsapp.simulator.graph import (
+    Delivery,
+    GraphRequest,
+    SimulatedMeta,
+    SubscriptionError,
+    Timing,
+)
+from pipecat_whatsapp.simulator.network import Network, NetworkConditions
+from pipecat_whatsapp.simulator.phone import ADA, Phone
+from pipecat_whatsapp.simulator.sound import Recording, read_wav
+from pipecat_whatsapp.simulator.story import CallSummary, Echo, Story
+
+START_PATIENCE = 60.0
+"""Seconds that a bot may take to start; the first start on a machine compiles everything."""
+
+_T = TypeVar("_T")
+
+
+class SimulationError(Exception):
+    """The simulation cannot go on; one sentence says why."""
+
+
+class BotError(SimulationError):
+    """The bot did not start, did not answer, was not heard, or ended; its last words may tell."""
+
+
+@dataclass(frozen=True)
+class CallOrder:
+    """One call to place.
+
+    Parameters:
+        question: A WAV file with what the caller says.
+        record: Where to write what the caller hears; None writes nothing.
+    """
+
+    question: Path = QUESTION
+    record: Path | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to simulate.
+
+    Parameters:
+        bot: The bot's file.
+        port: The bot's port; 0 takes a free one.
+        conditions: The line between phone and bot.
+        seed: The seed of the line's mishaps.
+        verbose: Whether the bot's output is shown.
+    """
+
+    bot: Path
+    port: int = 0
+    conditions: NetworkConditions = field(default_factory=NetworkConditions)
+    seed: int = 0
+    verbose: bool = False
+
+
+class Simulation:
+    """A simulated WhatsApp whose business number is served by a bot. Made by `simulation`.
+
+    Args:
+        setup: What is simulated.
+        meta: Meta's side.
+        bot: The bot, running.
+    """
+
+    def __init__(self, setup: Setup, meta: SimulatedMeta, bot: BotProcess) -> None:
+        self.bot = bot
+        self._setup = setup
+        self._meta = meta
+        self._stories: dict[str, Story] = {}
+        meta.on_activity = self._on_activity
+
+    async def subscribe(self) -> None:
+        """Wait until the bot's webhook is verified.
+
+        Raises:
+            BotError: It never was.
+        """
+        deadline = time.monotonic() + START_PATIENCE
+        while not await self._is_verified():
+            if time.monotonic() > deadline:
+                raise BotError(
+                    f"{self.bot.script.name} did not serve its webhook in {START_PATIENCE:.0f} s."
+                )
+            await asyncio.sleep(0.1)
+
+    async def call(self, order: CallOrder, echo: Echo) -> CallSummary:
+        """Place a call, and tell its story and its report.
+
+        Raises:
+            SimulationError: The question cannot be read, or the recording not written.
+        """
+        question = _read(order.question)
+        network = Network(self._setup.conditions, self._setup.seed)
+        async with Phone(self._meta, network=network) as phone:
+            story = Story(echo)
+            story.tell("phone", f"{ADA.name} dials +{self._meta.account.display_phone_number}")
+            call = await phone.dial()
+            self._stories[call.id] = story
+            try:
+                reason = await converse(call, question, order.question.name, story)
+                with suppress(TimeoutError):
+                    await self._meta.wait_delivery("terminate", call.id, timeout=5.0)
+            finally:
+                del self._stories[call.id]
+        summary = CallSummary.of(call.recording, dialled_at=story.dialled_at, reason=reason)
+        story.tell("phone", f"call over: {summary.end}")
+        echo("")
+        for line in summary.lines():
+            echo(line)
+        if order.record is not None:
+            _save(call.recording, order.record)
+            echo(f"  recording    {order.record}")
+        return summary
+
+    async def unless_bot_dies(self, work: Coroutine[object, object, _T]) -> _T:
+        """Await something that needs the bot.
+
+        Raises:
+            BotError: The bot ended first.
+        """
+        working = asyncio.create_task(work)
+        death = asyncio.create_task(self.bot.death())
+        try:
+            await asyncio.wait({working, death}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return await working
+            raise BotError(await death)
+        finally:
+            for task in (working, death):
+                task.cancel()
+            await asyncio.gather(working, death, return_exceptions=True)
+
+    async def _is_verified(self) -> bool:
+        try:
+            await self._meta.subscribe(self.bot.webhook_url)
+        except SubscriptionError as error:
+            if error.__cause__ is None:
+                raise BotError(f"{self.bot.script.name}: {error}") from error
+            return False
+        return True
+
+    def _on_activity(self, _: str, record: GraphRequest | Delivery) -> None:
+        story = self._stories.get(record.call_id or "")
+        if story is not None:
+            story.tell_record(record)
+
+
+@asynccontextmanager
+async def simulation(setup: Setup, echo: Echo) -> AsyncIterator[Simulation]:
+    """A simulation that is ready for calls.
+
+    Raises:
+        BotError: The bot did not start.
+    """
+    async with SimulatedMeta(timing=Timing(retry_delays=(0.5, 1.0))) as meta:
+        bot = BotProcess(
+            setup.bot,
+            account=meta.account,
+            graph_url=meta.graph_url,
+            port=setup.port,
+            echo=(lambda line: echo(f"    | {line}")) if setup.verbose else None,
+        )
+        echo(f"Starting {setup.bot.name} -t whatsapp, with a simulated WhatsApp.")
+        started = time.monotonic()
+        async with bot:
+            running = Simulation(setup, meta, bot)
+            try:
+                await running.unless_bot_dies(running.subscribe())
+                echo(f"Its webhook is verified after {time.monotonic() - started:.1f} s.\n")
+                yield running
+            except BotError:
+                _show_last_output(bot, setup, echo)
+                raise
+
+
+async def run(setup: Setup, order: CallOrder, echo: Echo, *, stay: bool = False) -> None:
+    """Simulate one call, and with `stay` as many more as are asked for.
+
+    Args:
+        setup: What to simulate.
+        order: The first call.
+        echo: Takes each line of the story.
+        stay: Whether to go on after the first call, until interrupted.
+
+    Raises:
+        SimulationError: The bot did not start, was not heard, or ended.
+    """
+    _cancel_on_sigterm()
+    _read(order.question)
+    async with simulation(setup, echo) as running:
+        summary = await running.unless_bot_dies(running.call(order, echo))
+        if summary.failure is not None:
+            raise BotError(summary.failure)
+        if stay:
+            # To be interrupted is the usual end of it.
+            with suppress(asyncio.CancelledError):
+                await running.unless_bot_dies(_serve_calls(running, echo))
+
+
+async def _serve_calls(running: Simulation, echo: Echo) -> None:
+    async def place(question: Path, record: Path | None, tell: Echo) -> str | None:
+        try:
+            return (await running.call(CallOrder(question, record), tell)).failure
+        except SimulationError as error:
+            return str(error)
+
+    async with ControlServer(place):
+        echo("\nThe bot is still there. Call it again from another terminal:\n")
+        echo(f"  {_command()} call [--call question.wav] [--record answer.wav]\n")
+        echo("Ctrl-C ends both.")
+        await asyncio.Event().wait()
+
+
+def _command() -> str:
+    """This command as another terminal can type it, whose environment may not be active."""
+    name = "pipecat-whatsapp"
+    return name if shutil.which(name) else str(Path(sys.executable).with_name(name))
+
+
+def _show_last_output(bot: BotProcess, setup: Setup, echo: Echo) -> None:
+    if bot.last_output and not setup.verbose:
+        echo("\nThe bot's last words:")
+        for line in bot.last_output:
+            echo(f"    | {line}")
+        echo("")
+
+
+def _read(question: Path) -> bytes:
+    try:
+        return read_wav(question)
+    except (ValueError, EOFError, OSError, wave.Error) as error:
+        raise SimulationError(f"{question} cannot be played: {error}") from error
+
+
+def _save(recording: Recording, path: Path) -> None:
+    try:
+        recording.save(path)
+    except OSError as error:
+        raise SimulationError(f"The recording cannot be written: {error}") from error
+
+
+def _cancel_on_sigterm() -> None:
+    """Let SIGTERM end everything as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
