@@ -247,6 +247,9 @@ async def test_the_webhook_over_http(tmp_path: Path, whatsapp: WhatsApp) -> None
         # The other transports' routes are there, too.
         assert (await process.get("/status"))[0] == 200
         assert "webrtc" in (await process.get("/status"))[1]
+        # uvicorn prints each request, and Meta's has the token in it.
+        assert "hub.verify_token=***" in process.output
+        assert meta.account.verification_token not in process.output
 
 
 async def oversized(url: str, app_secret: str) -> int:

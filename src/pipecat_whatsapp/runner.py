@@ -25,6 +25,7 @@ from pipecat.runner.types import RunnerArguments
 from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pipecat.transports.smallwebrtc.connection import IceServer
 
+from pipecat_whatsapp.access_log import hide_verification_token
 from pipecat_whatsapp.calls.adapter import CallEndedHook, WebhookAdapter, WebhookEventHook
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, Reject, WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call
@@ -127,6 +128,7 @@ def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         nonlocal adapter
+        hide_verification_token()
         async with make_adapter() as adapter:
             numbers = ", ".join(sorted(adapter.config.phone_number_ids))
             logger.info("WhatsApp calls for {} are served at {}", numbers, PATH)

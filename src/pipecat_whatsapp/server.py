@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from pipecat_whatsapp.access_log import hide_verification_token
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 
@@ -26,6 +27,7 @@ def create_app(adapter: WebhookAdapter, *, path: str = PATH) -> web.Application:
     async def close(_: web.Application) -> None:
         await adapter.close()
 
+    hide_verification_token()
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_route("GET", path, serve)
     app.router.add_route("POST", path, serve)
