@@ -34,6 +34,13 @@ from pipecat_whatsapp.transport import WhatsAppParams
 load_dotenv(override=True)
 
 KEYS = ("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY")
+if missing := [key for key in KEYS if not os.environ.get(key)]:
+    sys.exit(f"The voice agent needs {', '.join(missing)} in the environment or in .env.")
+
+# After the keys, so that a missing one is told before a missing package.
+from pipecat.services.cartesia.tts import CartesiaTTSService  # noqa: E402
+from pipecat.services.deepgram.stt import DeepgramSTTService  # noqa: E402
+from pipecat.services.openai.llm import OpenAILLMService  # noqa: E402
 
 INSTRUCTION = (
     "You talk with somebody on the phone. Answer in one to three short, friendly sentences. "
@@ -52,11 +59,6 @@ transport_params = {
 
 
 async def run_bot(transport: BaseTransport, runner_args: RunnerArguments) -> None:
-    # Imported late, so that a missing key is told before a missing package.
-    from pipecat.services.cartesia.tts import CartesiaTTSService
-    from pipecat.services.deepgram.stt import DeepgramSTTService
-    from pipecat.services.openai.llm import OpenAILLMService
-
     stt = DeepgramSTTService(api_key=os.environ["DEEPGRAM_API_KEY"])
     llm = OpenAILLMService(
         api_key=os.environ["OPENAI_API_KEY"],
@@ -99,7 +101,4 @@ async def bot(runner_args: RunnerArguments) -> None:
 
 
 if __name__ == "__main__":
-    missing = [key for key in KEYS if not os.environ.get(key)]
-    if missing:
-        sys.exit(f"The voice agent needs {', '.join(missing)} in the environment or in .env.")
     main()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit("This command needs more: pip install 'pipecat-whatsapp[simulator]'.")
 
 # All else is imported where it is used: `pipecat --help` loads this module too.
 if TYPE_CHECKING:
@@ -110,8 +114,6 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
 def _quieten() -> None:
     """Leave the terminal to the call's story."""
-    import sys
-
     from loguru import logger
 
     logger.remove()

@@ -6,9 +6,10 @@
     ├── ConfigError          a setting is missing or wrong
     ├── WebhookError         a request is not from Meta, or not a webhook (carries an HTTP status)
     ├── SdpError             an SDP cannot carry a WhatsApp call
-    └── GraphError           a Graph API request did not succeed
-        ├── GraphRequestError      Meta answered with an error (code, Meta's words, advice)
-        └── GraphUnreachableError  no answer came: the request's effect is unknown
+    ├── GraphError           a Graph API request did not succeed
+    │   ├── GraphRequestError      Meta answered with an error (code, Meta's words, advice)
+    │   └── GraphUnreachableError  no answer came: the request's effect is unknown
+    └── SimulatorError       the simulated WhatsApp cannot do what was asked (its modules say more)
 
 A message says in one sentence what happened, why, and what to do. It never holds a token, a
 secret, an SDP or a full phone number.
@@ -36,6 +37,10 @@ class WebhookError(WhatsAppError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class SimulatorError(WhatsAppError):
+    """The simulated WhatsApp cannot do what was asked."""
 
 
 class SdpError(WhatsAppError):

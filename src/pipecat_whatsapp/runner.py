@@ -32,14 +32,13 @@ from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
+from pipecat_whatsapp.server import PATH
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, Request
 
 __all__ = ["WhatsAppRunnerArguments", "create_transport", "main", "whatsapp_router"]
-
-PATH = "/whatsapp"
 
 _SignalHandler: TypeAlias = Callable[[int, FrameType | None], object]
 

@@ -9,6 +9,7 @@ from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 
 PATH = "/whatsapp"
+"""Where webhooks are served unless told otherwise."""
 
 
 def create_app(adapter: WebhookAdapter, *, path: str = PATH) -> web.Application:

@@ -9,9 +9,8 @@ from enum import Enum
 from typing import Protocol
 
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
-
-from .rules import RefusalError, check_answer
-from .webhooks import Delivery
+from pipecat_whatsapp.simulator.rules import RefusalError, check_answer
+from pipecat_whatsapp.simulator.webhooks import Delivery
 
 CONNECT_TIMEOUT = 138007
 NOT_ANSWERED = "not answered"

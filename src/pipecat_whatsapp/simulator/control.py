@@ -19,13 +19,14 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.story import Echo
 
 PlaceCall = Callable[[Path, Path | None, Echo], Awaitable[str | None]]
 """Places a call with a question, a recording's path and an echo; returns why it failed, or None."""
 
 
-class NoSimulationError(Exception):
+class NoSimulationError(SimulatorError):
     """No simulation is running, or it ended during the call."""
 
 

@@ -25,15 +25,14 @@ from typing import Self
 from aiohttp import web
 
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
-
-from . import payloads, requests
-from .call import CallState, Leg, MetaCall
-from .journal import Journal
-from .payloads import Json
-from .requests import GraphRequest, Question
-from .rules import RefusalError
-from .settings import ACTIONS, Account, Faults, Timing
-from .webhooks import Delivery, SubscriptionError, WebhookSender
+from pipecat_whatsapp.simulator import payloads, requests
+from pipecat_whatsapp.simulator.call import CallState, Leg, MetaCall
+from pipecat_whatsapp.simulator.journal import Journal
+from pipecat_whatsapp.simulator.payloads import Json
+from pipecat_whatsapp.simulator.requests import GraphRequest, Question
+from pipecat_whatsapp.simulator.rules import RefusalError
+from pipecat_whatsapp.simulator.settings import ACTIONS, Account, Faults, Timing
+from pipecat_whatsapp.simulator.webhooks import Delivery, SubscriptionError, WebhookSender
 
 __all__ = [
     "ACTIONS",

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from loguru import logger
 
-from .requests import GraphRequest
-from .webhooks import Delivery
+from pipecat_whatsapp.simulator.requests import GraphRequest
+from pipecat_whatsapp.simulator.webhooks import Delivery
 
 _Record = TypeVar("_Record", GraphRequest, Delivery)
 

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
-
-from .rules import RefusalError
-from .settings import Account
+from pipecat_whatsapp.simulator.rules import RefusalError
+from pipecat_whatsapp.simulator.settings import Account
 
 Json = dict[str, Any]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo
 from pipecat_whatsapp.simulator import rtp
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
@@ -29,7 +30,7 @@ _NO_MEDIA = MetaErrorInfo(
 )
 
 
-class PhoneError(Exception):
+class PhoneError(SimulatorError):
     """The call ended while something was expected of it.
 
     Args:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from .call import MetaCall
-from .payloads import Json
-from .rules import RefusalError
-from .settings import ACTIONS, Account
+from pipecat_whatsapp.simulator.call import MetaCall
+from pipecat_whatsapp.simulator.payloads import Json
+from pipecat_whatsapp.simulator.rules import RefusalError
+from pipecat_whatsapp.simulator.settings import ACTIONS, Account
 
 MAX_BODY = 64 * 1024
 MAX_OPAQUE_DATA = 512

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.bot_process import BotProcess
 from pipecat_whatsapp.simulator.caller import converse
 from pipecat_whatsapp.simulator.control import ControlServer
@@ -36,7 +37,7 @@ START_PATIENCE = 60.0
 _T = TypeVar("_T")
 
 
-class SimulationError(Exception):
+class SimulationError(SimulatorError):
     """The simulation cannot go on; one sentence says why."""
 
 

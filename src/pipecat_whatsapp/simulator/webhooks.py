@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import aiohttp
 from loguru import logger
 
-from .payloads import Json, describe, envelope, serialise, signature
-from .settings import Account, Faults, Timing
+from pipecat_whatsapp.errors import SimulatorError
+from pipecat_whatsapp.simulator.payloads import Json, describe, envelope, serialise, signature
+from pipecat_whatsapp.simulator.settings import Account, Faults, Timing
 
 
-class SubscriptionError(RuntimeError):
+class SubscriptionError(SimulatorError):
     """The business's webhook address did not pass Meta's verification."""
 
 
