@@ -104,7 +104,7 @@ class Cause(Enum):
         BAD_OFFER: The offer cannot carry a call.
         BOT_FAILED: The bot, or a hook of the application, raised.
         GRAPH_FAILED: A request to Meta failed.
-        NOT_READY: The bot's pipeline had not started when the time to accept was over.
+        NOT_READY: The hook or the pipeline was not ready when the time to accept was over.
         NO_MEDIA: The link never came up, or no packet ever came over it.
         MEDIA_LOST: The link broke, or packets stopped.
         SHUTDOWN: This process is ending.

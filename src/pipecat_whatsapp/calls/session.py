@@ -151,13 +151,17 @@ class CallSession:
             )
 
     def _deadline_passed(self) -> None:
-        if self.call.state in (State.RINGING, State.CONNECTING):
-            awaited = ", ".join(sorted(signal.value for signal in self.call.awaited))
-            link_is_up = Signal.LINKED not in self.call.awaited
-            self.hang_up(
-                Cause.NOT_READY if link_is_up else Cause.NO_MEDIA,
-                f"the time to accept was over before the call was: {awaited}",
-            )
+        awaited = self.call.awaited
+        if self.call.state is State.RINGING:
+            self.hang_up(Cause.NOT_READY, "on_incoming_call took too long")
+        elif self.call.state is not State.CONNECTING:
+            return
+        elif Signal.PRE_ACCEPTED in awaited:
+            self.hang_up(Cause.GRAPH_FAILED, "pre-accept was not answered in time")
+        elif Signal.LINKED in awaited:
+            self.hang_up(Cause.NO_MEDIA, "ICE and DTLS were not up in time")
+        else:
+            self.hang_up(Cause.NOT_READY, "the bot's pipeline was not ready in time")
 
     # What the law asks for
 
