@@ -8,10 +8,10 @@ import pytest
 from aioice import stun
 
 from aiortc_business import Business, spy_on_rtp
+from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.offer import Answer, read_answer, write_offer
-from pipecat_whatsapp.simulator.rtp import RtpPacket
 
 PATIENCE = 60
 REMOTE = Answer("theirs", "pwd", ":".join(["00"] * 32), "active", 111)

@@ -8,12 +8,12 @@ import pytest
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSrPacket
 
 from aiortc_business import Business, loud, pitch, spy_on_rtp, tone
+from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.offer import AnswerError
 from pipecat_whatsapp.simulator.phone import ADA, MediaRules, Phone, PhoneCall, PhoneError
-from pipecat_whatsapp.simulator.rtp import RtpPacket
 from pipecat_whatsapp.simulator.sound import read_wav, write_wav
 
 PATIENCE = 60.0

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipecat_whatsapp.simulator.rtp import RtpPacket
+from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.simulator.sound import (
     FRAME_BYTES,
     RATE,

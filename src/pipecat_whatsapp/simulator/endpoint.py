@@ -13,10 +13,10 @@ from collections.abc import Callable
 import pylibsrtp
 from aioice import stun
 
+from pipecat_whatsapp.media.rtp import is_rtcp
 from pipecat_whatsapp.simulator.dtls import Dtls, Identity
 from pipecat_whatsapp.simulator.network import Network, Way
 from pipecat_whatsapp.simulator.offer import Answer, ice_credentials
-from pipecat_whatsapp.simulator.rtp import is_rtcp
 
 Address = tuple[str, int]
 

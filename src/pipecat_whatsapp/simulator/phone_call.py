@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pipecat_whatsapp.errors import SimulatorError
+from pipecat_whatsapp.media.rtp import RtpPacket, receiver_report, source_description
 from pipecat_whatsapp.meta.events import MetaErrorInfo
-from pipecat_whatsapp.simulator import rtp
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.offer import Answer, read_answer, write_offer
+from pipecat_whatsapp.simulator.rtp import RtpStream, bye, sender_report
 from pipecat_whatsapp.simulator.sound import Recording, read_wav
 from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, PACKET_TIME, Voice
 
@@ -87,7 +88,7 @@ class PhoneCall:
         self.meta_call: MetaCall | None = None
         self._endpoint = endpoint
         self._rules = rules
-        self._stream = rtp.RtpStream(
+        self._stream = RtpStream(
             secrets.randbits(32), sequence=secrets.randbits(15), timestamp=secrets.randbits(32)
         )
         self._answer: Answer | None = None
@@ -260,19 +261,19 @@ class PhoneCall:
         if up and self._reason is None:
             self._speaking = asyncio.create_task(self._voice.run())
 
-    def _send(self, packet: rtp.RtpPacket) -> None:
+    def _send(self, packet: RtpPacket) -> None:
         self._endpoint.send_rtp(bytes(packet))
 
     def _on_tick(self, tick: int) -> None:
         if tick % _REPORT_TICKS == 0:
-            report = rtp.sender_report(self._stream, time.time(), self.recording.report())
-            name = rtp.source_description(self._stream.ssrc, _CNAME)
+            report = sender_report(self._stream, time.time(), self.recording.report())
+            name = source_description(self._stream.ssrc, _CNAME)
             self._endpoint.send_rtcp(report + name)
         self._change()
 
     def _on_rtp(self, data: bytes, arrival: float) -> None:
         try:
-            packet = rtp.RtpPacket.parse(data)
+            packet = RtpPacket.parse(data)
         except ValueError:
             return
         self._last_packet = arrival
@@ -313,8 +314,8 @@ class PhoneCall:
             if tell_meta and self.meta_call is not None:
                 await self.meta_call.hang_up(error)
             ssrc = self._stream.ssrc
-            name = rtp.source_description(ssrc, _CNAME)
-            self._endpoint.send_rtcp(rtp.receiver_report(ssrc) + name + rtp.bye(ssrc))
+            name = source_description(ssrc, _CNAME)
+            self._endpoint.send_rtcp(receiver_report(ssrc) + name + bye(ssrc))
         finally:
             await self._endpoint.close()
 

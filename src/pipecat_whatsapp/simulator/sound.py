@@ -15,7 +15,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from pipecat_whatsapp.simulator.rtp import ReportBlock, RtpPacket, unwrap
+from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, unwrap
 
 RATE = 16_000
 OPUS_CLOCK = 48_000

@@ -8,7 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pipecat_whatsapp.simulator.rtp import RtpPacket, RtpStream, tone_payloads
+from pipecat_whatsapp.media.dtmf import tone_payloads
+from pipecat_whatsapp.media.rtp import RtpPacket
+from pipecat_whatsapp.simulator.rtp import RtpStream
 from pipecat_whatsapp.simulator.sound import FRAME_BYTES, FRAME_TICKS, OpusEncoder
 
 OPUS_PT = 111
@@ -70,7 +72,7 @@ class Voice:
         """Queue key presses; they interrupt speech.
 
         Args:
-            keys: One or more of `rtp.KEYS`.
+            keys: One or more of `dtmf.KEYS`.
             ticks: Length of each tone, in packet times.
 
         Returns:
