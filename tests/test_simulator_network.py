@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import groupby
+
 import pytest
 
 from pipecat_whatsapp.simulator.network import REORDER_DELAY, Network, NetworkConditions, Way
@@ -48,6 +50,40 @@ def test_more_loss_loses_the_same_packets_and_more() -> None:
     assert all(not bad for good, bad in zip(little, much, strict=True) if not good)
 
 
+def runs_of_loss(conditions: NetworkConditions, count: int) -> list[int]:
+    lost = [not plan for plan in plans(Network(conditions, seed=4), count)]
+    return [len(list(run)) for was_lost, run in groupby(lost) if was_lost]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize("loss", [0.1, 0.3])
+def test_bursts_have_the_length_asked_for_and_the_loss_its_share(loss: float, ratio: float) -> None:
+    runs = runs_of_loss(NetworkConditions(loss=loss, burst_ratio=ratio), 100_000)
+    assert sum(runs) / 100_000 == pytest.approx(loss, rel=0.1)
+    assert sum(runs) / len(runs) == pytest.approx(ratio / (1 - loss), rel=0.1)
+
+
+def test_bursts_come_again_with_the_seed_and_leave_the_other_fates_alone() -> None:
+    bad = NetworkConditions(loss=0.1, jitter=0.03, burst_ratio=4)
+    bursts = plans(Network(bad, seed=7))
+    assert bursts == plans(Network(bad, seed=7))
+    spread = plans(Network(NetworkConditions(loss=0.1, jitter=0.03), seed=7))
+    both = [(a, b) for a, b in zip(bursts, spread, strict=True) if a and b]
+    assert len(both) > 1500
+    assert all(a == b for a, b in both)
+
+
+def test_each_direction_has_its_own_bursts() -> None:
+    network = Network(NetworkConditions(loss=0.5, burst_ratio=10), seed=1)
+    both = [(network.plan(Way.TO_BUSINESS), network.plan(Way.TO_PHONE)) for _ in range(500)]
+    there = [plan for plan, _ in both]
+    assert there == plans(Network(NetworkConditions(loss=0.5, burst_ratio=10), seed=1), 500)
+
+
+def test_total_loss_is_total_from_the_first_packet_on() -> None:
+    assert plans(Network(NetworkConditions(loss=1.0, burst_ratio=5)), 50) == [[]] * 50
+
+
 def test_conditions_change_and_the_line_goes_down_while_in_use() -> None:
     network = Network()
     assert network.plan() == [0.0]
@@ -59,7 +95,15 @@ def test_conditions_change_and_the_line_goes_down_while_in_use() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"loss": 1.1}, {"reorder": -0.1}, {"duplicate": 2}, {"delay": -1}, {"jitter": -1}]
+    "wrong",
+    [
+        {"loss": 1.1},
+        {"reorder": -0.1},
+        {"duplicate": 2},
+        {"delay": -1},
+        {"jitter": -1},
+        {"burst_ratio": 0.9},
+    ],
 )
 def test_impossible_conditions_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -36,9 +36,11 @@ class NetworkConditions:
         jitter: Extra time per packet, uniform between 0 and this, s.
         reorder: Share of packets held back by `REORDER_DELAY`, 0 to 1.
         duplicate: Share of packets that arrive twice, 0 to 1.
+        burst_ratio: How many times longer the runs of lost packets are than those of random
+            loss, which are 1 / (1 - loss) packets on average (ITU-T G.107); 1 or more.
 
     Raises:
-        ValueError: A share lies outside 0 to 1, or a time is negative.
+        ValueError: A share lies outside 0 to 1, a time is negative, or the ratio is less than 1.
     """
 
     loss: float = 0.0
@@ -46,6 +48,7 @@ class NetworkConditions:
     jitter: float = 0.0
     reorder: float = 0.0
     duplicate: float = 0.0
+    burst_ratio: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("loss", "reorder", "duplicate"):
@@ -54,6 +57,20 @@ class NetworkConditions:
         for name in ("delay", "jitter"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a time in seconds, not {getattr(self, name)}")
+        if self.burst_ratio < 1:
+            raise ValueError(f"burst_ratio is 1 for random loss, or more, not {self.burst_ratio}")
+
+    def chance_of_loss(self, *, after_loss: bool | None) -> float:
+        """How likely the next packet is lost: a Gilbert model, whose long-run share is `loss`.
+
+        Args:
+            after_loss: Whether the packet before it was lost; None for the first one.
+        """
+        if after_loss is None:
+            return self.loss
+        if after_loss:
+            return 1 - (1 - self.loss) / self.burst_ratio
+        return self.loss / self.burst_ratio
 
 
 class Network:
@@ -72,6 +89,7 @@ class Network:
         self.down = False
         # Repeatable, not secret.
         self._draws = {way: random.Random(f"{seed} {way.value}") for way in Way}  # noqa: S311
+        self._lost: dict[Way, bool] = {}
 
     def plan(self, way: Way = Way.TO_BUSINESS) -> list[float]:
         """Decide what happens to the next packet.
@@ -86,7 +104,9 @@ class Network:
         # Always five draws, so that a change of one condition leaves all other fates as they were.
         loss, reorder, duplicate, *jitters = (draw.random() for _ in range(5))
         now = self.conditions
-        if self.down or loss < now.loss:
+        lost = loss < now.chance_of_loss(after_loss=self._lost.get(way))
+        self._lost[way] = lost
+        if self.down or lost:
             return []
         delay = now.delay + (REORDER_DELAY if reorder < now.reorder else 0.0)
         copies = 2 if duplicate < now.duplicate else 1
