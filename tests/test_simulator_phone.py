@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiortc import RTCRemoteInboundRtpStreamStats
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSrPacket
 
 from aiortc_business import Business, loud, pitch, spy_on_rtp, tone
@@ -78,6 +79,21 @@ async def pick_up(call: PhoneCall, meta: FakeMeta, business: Business) -> None:
     await call.connected(PATIENCE)
     call.on_accepted()
     await call.answered(PATIENCE)
+
+
+async def far_end_report(business: Business) -> RTCRemoteInboundRtpStreamStats:
+    """What the phone reports of the business's stream, once round trip and loss are known."""
+    (sender,) = business.pc.getSenders()
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for stats in (await sender.getStats()).values():
+                if (
+                    isinstance(stats, RTCRemoteInboundRtpStreamStats)
+                    and stats.packetsLost
+                    and stats.roundTripTime is not None
+                ):
+                    return stats
+            await asyncio.sleep(0.05)
 
 
 async def test_a_ring_carries_the_offer_the_user_and_the_payloads(
@@ -227,6 +243,65 @@ async def test_what_a_bad_line_loses_is_counted(meta: FakeMeta, business: Busine
         call = await phone.dial()
         await pick_up(call, meta, business)
         await call.hears(lambda r: r.received >= 60 and r.lost > 0 and r.late > 0, PATIENCE)
+
+
+async def test_the_business_learns_its_round_trip_and_its_loss(
+    meta: FakeMeta, business: Business
+) -> None:
+    network = Network(NetworkConditions(loss=0.2, delay=0.05), seed=3)
+    async with Phone(meta, network=network) as phone:
+        await pick_up(await phone.dial(), meta, business)
+        report = await far_end_report(business)
+    assert 0.1 <= report.roundTripTime < PATIENCE
+    assert 0 < report.packetsLost < report.packetsReceived
+
+
+async def test_an_outage_of_rtp_leaves_ice_and_rtcp_alone(
+    meta: FakeMeta, phone: Phone, business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, reports = spy_on_rtp(monkeypatch), asyncio.Queue[bytes]()
+    parse = RtcpPacket.parse
+
+    def spy(data: bytes) -> list[object]:
+        reports.put_nowait(data)
+        return [*parse(data)]
+
+    monkeypatch.setattr(RtcpPacket, "parse", spy)
+    await pick_up(await phone.dial(), meta, business)
+    async with asyncio.timeout(PATIENCE):
+        packets = [await seen.get()]
+        phone.network.rtp_down = True
+        # What had been sent before is here when the second report is.
+        await reports.get()
+        await reports.get()
+        packets += [seen.get_nowait() for _ in range(seen.qsize())]
+        last = RtpPacket.parse(packets[-1])
+        await reports.get()
+        await reports.get()
+        assert seen.empty()
+        assert business.pc.connectionState == "connected"
+        phone.network.rtp_down = False
+        back = RtpPacket.parse(await seen.get())
+    missed = (back.sequence - last.sequence) & 0xFFFF
+    assert missed > 50
+    assert (back.timestamp - last.timestamp) & 0xFFFFFFFF == 960 * missed
+
+
+async def test_a_phone_with_dtx_falls_silent_and_is_heard_again(
+    meta: FakeMeta, business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spy_on_rtp(monkeypatch)
+    async with Phone(meta, dtx=True) as phone:
+        call = await phone.dial()
+        await pick_up(call, meta, business)
+        async with asyncio.timeout(PATIENCE):
+            packets = [RtpPacket.parse(await seen.get()) for _ in range(12)]
+        await call.play(tone(700, 1.0))
+        assert pitch(await business.hears(0.5, PATIENCE)) == pytest.approx(700, abs=10)
+    first = packets[0]
+    assert [(p.sequence - first.sequence) & 0xFFFF for p in packets] == list(range(12))
+    times = [((p.timestamp - first.timestamp) & 0xFFFFFFFF) // 960 for p in packets]
+    assert times == [*range(10), 29, 49]
 
 
 async def test_a_call_without_media_is_dropped_with_metas_error(meta: FakeMeta) -> None:

@@ -104,7 +104,7 @@ class LiteEndpoint(asyncio.DatagramProtocol):
 
     def send_rtp(self, packet: bytes) -> None:
         """Protect and send one RTP packet; before the connection is up it is dropped."""
-        if self._dtls is not None and self._dtls.keys is not None:
+        if self._dtls is not None and self._dtls.keys is not None and not self._network.rtp_down:
             self._send_media(self._dtls.keys.outgoing.protect(packet))
 
     def send_rtcp(self, packet: bytes) -> None:

@@ -82,11 +82,13 @@ class Network:
 
     Attributes:
         down: While True nothing passes, neither media nor STUN nor DTLS.
+        rtp_down: While True no RTP of the phone arrives, but RTCP, STUN and DTLS do.
     """
 
     def __init__(self, conditions: NetworkConditions | None = None, seed: int = 0) -> None:
         self.conditions = conditions or NetworkConditions()
         self.down = False
+        self.rtp_down = False
         # Repeatable, not secret.
         self._draws = {way: random.Random(f"{seed} {way.value}") for way in Way}  # noqa: S311
         self._lost: dict[Way, bool] = {}

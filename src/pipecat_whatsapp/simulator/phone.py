@@ -41,6 +41,7 @@ class Phone:
         network: The line between phone and business; a perfect one by default.
         rules: When the phone gives a silent call up.
         host: The address its relay binds and offers.
+        dtx: Whether it sends nearly nothing while nobody speaks, see `Voice`.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Phone:
         network: Network | None = None,
         rules: MediaRules | None = None,
         host: str = "127.0.0.1",
+        dtx: bool = False,
     ) -> None:
         self.user = user
         self.network = network or Network()
         self._meta = meta
         self._rules = rules or MediaRules()
         self._host = host
+        self._dtx = dtx
         self._calls: list[PhoneCall] = []
 
     async def __aenter__(self) -> Self:
@@ -83,7 +86,8 @@ class Phone:
             ValueError: There is no such form of offer.
             OSError: No socket could be opened.
         """
-        call = PhoneCall(await LiteEndpoint.open(self._host, self.network), rules=self._rules)
+        endpoint = await LiteEndpoint.open(self._host, self.network)
+        call = PhoneCall(endpoint, rules=self._rules, dtx=self._dtx)
         try:
             offer = call.offer(offer_variant)
             payloads = {"cta_payload": cta_payload, "deeplink_payload": deeplink_payload}

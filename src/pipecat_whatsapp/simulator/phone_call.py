@@ -7,8 +7,6 @@ silence while nobody speaks, and is dropped when the business sends nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,16 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from pipecat_whatsapp.errors import SimulatorError
-from pipecat_whatsapp.media.rtp import RtpPacket, receiver_report, source_description
 from pipecat_whatsapp.meta.events import MetaErrorInfo
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
-from pipecat_whatsapp.simulator.offer import Answer, read_answer, write_offer
-from pipecat_whatsapp.simulator.rtp import RtpStream, bye, sender_report
-from pipecat_whatsapp.simulator.sound import Recording, read_wav
-from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, PACKET_TIME, Voice
+from pipecat_whatsapp.simulator.phone_media import PhoneMedia
+from pipecat_whatsapp.simulator.recording import Recording
+from pipecat_whatsapp.simulator.sound import read_wav
+from pipecat_whatsapp.simulator.voice import PACKET_TIME
 
-_CNAME = "WhatsAppAudioStream1"
-_REPORT_TICKS = 50  # One RTCP report a second.
 _NO_MEDIA = MetaErrorInfo(
     code=138021, title="No media received", message="The client received no media from the business"
 )
@@ -77,31 +72,26 @@ class PhoneCall:
     Parameters:
         endpoint: The media end of the call.
         rules: When to give a silent call up.
+        dtx: Whether nearly nothing is sent while nobody speaks, see `Voice`.
 
     Attributes:
         recording: What the caller hears.
         meta_call: The call on Meta's side; None until it rings.
     """
 
-    def __init__(self, endpoint: LiteEndpoint, *, rules: MediaRules) -> None:
-        self.recording = Recording()
+    def __init__(self, endpoint: LiteEndpoint, *, rules: MediaRules, dtx: bool = False) -> None:
         self.meta_call: MetaCall | None = None
         self._endpoint = endpoint
         self._rules = rules
-        self._stream = RtpStream(
-            secrets.randbits(32), sequence=secrets.randbits(15), timestamp=secrets.randbits(32)
-        )
-        self._answer: Answer | None = None
-        self._voice = Voice(self._stream, send=self._send, on_tick=self._on_tick)
-        self._speaking: asyncio.Task[None] | None = None
+        self._media = PhoneMedia(endpoint, dtx=dtx, on_change=self._change)
+        self.recording = self._media.recording
+        self._voice = self._media.voice
+        self._has_answer = False
         self._media_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._reason: str | None = None
-        self._last_packet: float | None = None
         self._changed = asyncio.Event()
         endpoint.on_connected = self._on_connected
-        endpoint.on_rtp = self._on_rtp
-        endpoint.on_rtcp = self._on_rtcp
 
     @property
     def id(self) -> str:
@@ -114,18 +104,7 @@ class PhoneCall:
         Raises:
             ValueError: There is no such variant.
         """
-        end = self._endpoint
-        return write_offer(
-            host=end.host,
-            port=end.port,
-            ufrag=end.ufrag,
-            pwd=end.pwd,
-            fingerprint=end.fingerprint,
-            ssrc=self._stream.ssrc,
-            opus_pt=OPUS_PT,
-            dtmf_pt=DTMF_PT,
-            variant=variant,
-        )
+        return self._media.offer(variant)
 
     def on_answer(self, sdp: str) -> None:
         """The business's answer came; the same one again changes nothing.
@@ -133,12 +112,9 @@ class PhoneCall:
         Raises:
             AnswerError: It cannot carry a call.
         """
-        if self._answer is None and self._reason is None:
-            self._answer = answer = read_answer(sdp)
-            self._voice.opus_pt = answer.opus_pt
-            # WhatsApp sends keys whether or not they were answered (Meta: DTMF).
-            self._voice.dtmf_pt = DTMF_PT if answer.dtmf_pt is None else answer.dtmf_pt
-            self._endpoint.start(answer)
+        if not self._has_answer and self._reason is None:
+            self._media.start(sdp)
+            self._has_answer = True
 
     def on_accepted(self) -> None:
         """The business accepted: the user sees the call answered, and media must flow."""
@@ -259,29 +235,7 @@ class PhoneCall:
     def _speak_if_ready(self) -> None:
         up = self._endpoint.connected and self.recording.accepted_at is not None
         if up and self._reason is None:
-            self._speaking = asyncio.create_task(self._voice.run())
-
-    def _send(self, packet: RtpPacket) -> None:
-        self._endpoint.send_rtp(bytes(packet))
-
-    def _on_tick(self, tick: int) -> None:
-        if tick % _REPORT_TICKS == 0:
-            report = sender_report(self._stream, time.time(), self.recording.report())
-            name = source_description(self._stream.ssrc, _CNAME)
-            self._endpoint.send_rtcp(report + name)
-        self._change()
-
-    def _on_rtp(self, data: bytes, arrival: float) -> None:
-        try:
-            packet = RtpPacket.parse(data)
-        except ValueError:
-            return
-        self._last_packet = arrival
-        self.recording.add(packet, arrival, audio=packet.payload_type == self._voice.opus_pt)
-        self._change()
-
-    def _on_rtcp(self, _packet: bytes) -> None:
-        self._last_packet = time.monotonic()
+            self._media.speak()
 
     def _watch_media(self, accepted: float) -> None:
         left = self._deadline(accepted) - time.monotonic()
@@ -295,9 +249,10 @@ class PhoneCall:
 
     def _deadline(self, accepted: float) -> float:
         """When the client gives up, as things stand; monotonic, s."""
-        if self._last_packet is None or self._last_packet < accepted:
+        last = self._media.last_packet
+        if last is None or last < accepted:
             return accepted + self._rules.start
-        return self._last_packet + self._rules.later
+        return last + self._rules.later
 
     def _finish(
         self, reason: str, *, tell_meta: bool = False, error: MetaErrorInfo | None = None
@@ -310,22 +265,14 @@ class PhoneCall:
 
     async def _close(self, *, tell_meta: bool, error: MetaErrorInfo | None) -> None:
         try:
-            await self._hush()
+            if self._media_timer is not None:
+                self._media_timer.cancel()
+            await self._media.hush()
             if tell_meta and self.meta_call is not None:
                 await self.meta_call.hang_up(error)
-            ssrc = self._stream.ssrc
-            name = source_description(ssrc, _CNAME)
-            self._endpoint.send_rtcp(receiver_report(ssrc) + name + bye(ssrc))
+            self._media.say_goodbye()
         finally:
             await self._endpoint.close()
-
-    async def _hush(self) -> None:
-        if self._media_timer is not None:
-            self._media_timer.cancel()
-        if self._speaking is not None:
-            self._speaking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._speaking
 
     async def _closed(self) -> None:
         if self._closing is not None:

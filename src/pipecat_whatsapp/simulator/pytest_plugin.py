@@ -93,11 +93,12 @@ class WhatsApp:
         *,
         network: Network | None = None,
         rules: MediaRules | None = None,
+        dtx: bool = False,
     ) -> Phone:
         """A phone of somebody who may call; it hangs up when the test ends."""
         from pipecat_whatsapp.simulator.phone import ADA, Phone
 
-        phone = Phone(self.meta, user or ADA, network=network, rules=rules)
+        phone = Phone(self.meta, user or ADA, network=network, rules=rules, dtx=dtx)
         return await self._phones.enter_async_context(phone)
 
     async def stop_serving(self) -> None:

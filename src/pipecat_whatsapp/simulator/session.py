@@ -28,7 +28,8 @@ from pipecat_whatsapp.simulator.graph import (
 )
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.phone import ADA, Phone
-from pipecat_whatsapp.simulator.sound import Recording, read_wav
+from pipecat_whatsapp.simulator.recording import Recording
+from pipecat_whatsapp.simulator.sound import read_wav
 from pipecat_whatsapp.simulator.story import CallSummary, Echo, Story
 
 START_PATIENCE = 60.0

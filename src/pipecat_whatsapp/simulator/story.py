@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipecat_whatsapp.simulator.graph import Delivery, GraphRequest
-from pipecat_whatsapp.simulator.sound import Recording
+from pipecat_whatsapp.simulator.recording import Recording
 
 Echo = Callable[[str], None]
 """Takes one line of text for the person at the terminal."""

@@ -1,4 +1,4 @@
-"""The phone's microphone: a stream of packets that never stops, speech or silence or keys."""
+"""The phone's microphone: a stream of packets of speech, silence and keys."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ DTMF_PT = 126
 PACKET_TIME = 0.02
 """Seconds of sound in one packet."""
 
+_HANGOVER = 10  # Packet times of silence before DTX begins: 200 ms, as libopus has it.
+_COMFORT = 20  # Packet times between two packets during DTX: 400 ms, as libopus has it.
 _PAUSE = 5  # Packet times between two keys: RFC 4733 asks for 40 ms, a thumb takes longer.
 
 
 class Voice:
     """Sends one packet every 20 ms on the monotonic clock: keys first, then speech, else silence.
 
-    Silence is real Opus-coded silence. A stalled event loop makes the stream late, never denser.
+    Silence is real Opus-coded silence. With DTX it is sent for 200 ms, then one packet of it every
+    400 ms (RFC 7587 section 3.1.3); speech is whatever has been queued, loud or not. A stalled
+    event loop makes the stream late, never denser.
 
     Parameters:
         stream: Numbering of the outgoing stream.
         send: Sends one RTP packet.
         on_tick: Called after each packet time with their number so far, from 0.
+        dtx: Whether nearly nothing is sent while nobody speaks.
 
     Attributes:
         opus_pt: Payload type of Opus.
@@ -44,6 +49,7 @@ class Voice:
         *,
         send: Callable[[RtpPacket], None],
         on_tick: Callable[[int], None],
+        dtx: bool = False,
     ) -> None:
         self.opus_pt = OPUS_PT
         self.dtmf_pt = DTMF_PT
@@ -52,6 +58,8 @@ class Voice:
         self._stream = stream
         self._send = send
         self._on_tick = on_tick
+        self._dtx = dtx
+        self._silent = 0
         self._encoder = OpusEncoder()
         self._speech: deque[bytes] = deque()
         self._keys: deque[tuple[int, list[bytes]]] = deque()
@@ -100,8 +108,10 @@ class Voice:
         self.pressed += events is not None
         if events:
             self._send_events(events, since)
+        elif self._speech:
+            self._send_speech(self._speech.popleft())
         else:
-            self._send_audio()
+            self._send_silence()
         self._stream.advance(FRAME_TICKS)
 
     def _send_events(self, payloads: list[bytes], since: int) -> None:
@@ -112,8 +122,18 @@ class Voice:
             )
             self._send(packet)
 
-    def _send_audio(self) -> None:
-        speech = self._speech.popleft() if self._speech else None
-        self.spoken += speech is not None
-        packet = self._encoder.encode(speech or b"")
-        self._send(self._stream.packet(self.opus_pt, packet))
+    def _send_speech(self, pcm: bytes) -> None:
+        # The first packet after DTX is marked (RFC 3551 section 4.1).
+        self._send_audio(pcm, marker=self._dtx and self._silent > _HANGOVER)
+        self._silent = 0
+        self.spoken += 1
+
+    def _send_silence(self) -> None:
+        beyond = self._silent - _HANGOVER
+        self._silent += 1
+        if not self._dtx or beyond < 0 or beyond % _COMFORT == _COMFORT - 1:
+            self._send_audio(b"", marker=False)
+
+    def _send_audio(self, pcm: bytes, *, marker: bool) -> None:
+        packet = self._encoder.encode(pcm)
+        self._send(self._stream.packet(self.opus_pt, packet, marker=marker))

@@ -1,0 +1,131 @@
+"""The media of one call at the phone's end: its voice, its ear, and its RTCP reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+
+from pipecat_whatsapp.media.dtmf import KeyReceiver
+from pipecat_whatsapp.media.rtp import (
+    RtpPacket,
+    SenderReport,
+    read_rtcp,
+    receiver_report,
+    source_description,
+)
+from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.offer import read_answer, write_offer
+from pipecat_whatsapp.simulator.recording import Recording
+from pipecat_whatsapp.simulator.rtp import RtpStream, bye, sender_report
+from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, Voice
+
+_CNAME = "WhatsAppAudioStream1"
+_REPORT_TICKS = 50  # One RTCP report a second.
+
+
+class PhoneMedia:
+    """What a phone sends and hears.
+
+    Parameters:
+        endpoint: The media end of the call.
+        dtx: Whether nearly nothing is sent while nobody speaks, see `Voice`.
+        on_change: Called after each packet heard, and after each packet time sent.
+
+    Attributes:
+        recording: What the caller hears.
+        voice: What the caller says.
+        last_packet: Monotonic time of the last RTP or RTCP from the business, s; None before.
+    """
+
+    def __init__(self, endpoint: LiteEndpoint, *, dtx: bool, on_change: Callable[[], None]) -> None:
+        self.recording = Recording()
+        self.last_packet: float | None = None
+        self._endpoint = endpoint
+        self._on_change = on_change
+        self._stream = RtpStream(
+            secrets.randbits(32), sequence=secrets.randbits(15), timestamp=secrets.randbits(32)
+        )
+        self.voice = Voice(self._stream, send=self._send, on_tick=self._on_tick, dtx=dtx)
+        self._keys = KeyReceiver()
+        self._speaking: asyncio.Task[None] | None = None
+        endpoint.on_rtp = self._on_rtp
+        endpoint.on_rtcp = self._on_rtcp
+
+    def offer(self, variant: str) -> str:
+        """Write the call's offer.
+
+        Raises:
+            ValueError: There is no such variant.
+        """
+        end = self._endpoint
+        return write_offer(
+            host=end.host,
+            port=end.port,
+            ufrag=end.ufrag,
+            pwd=end.pwd,
+            fingerprint=end.fingerprint,
+            ssrc=self._stream.ssrc,
+            opus_pt=OPUS_PT,
+            dtmf_pt=DTMF_PT,
+            variant=variant,
+        )
+
+    def start(self, answer_sdp: str) -> None:
+        """Connect to the business.
+
+        Raises:
+            AnswerError: Its answer cannot carry a call.
+        """
+        answer = read_answer(answer_sdp)
+        self.voice.opus_pt = answer.opus_pt
+        # WhatsApp sends keys whether or not they were answered (Meta: DTMF).
+        self.voice.dtmf_pt = DTMF_PT if answer.dtmf_pt is None else answer.dtmf_pt
+        self._endpoint.start(answer)
+
+    def speak(self) -> None:
+        """Begin to send."""
+        self._speaking = asyncio.create_task(self.voice.run())
+
+    async def hush(self) -> None:
+        """Stop sending."""
+        if self._speaking is not None:
+            self._speaking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._speaking
+
+    def say_goodbye(self) -> None:
+        """Send RTCP BYE."""
+        ssrc = self._stream.ssrc
+        name = source_description(ssrc, _CNAME)
+        self._endpoint.send_rtcp(receiver_report(ssrc) + name + bye(ssrc))
+
+    def _send(self, packet: RtpPacket) -> None:
+        self._endpoint.send_rtp(bytes(packet))
+
+    def _on_tick(self, tick: int) -> None:
+        if tick % _REPORT_TICKS == 0:
+            blocks = self.recording.report(time.monotonic())
+            report = sender_report(self._stream, time.time(), blocks)
+            self._endpoint.send_rtcp(report + source_description(self._stream.ssrc, _CNAME))
+        self._on_change()
+
+    def _on_rtp(self, data: bytes, arrival: float) -> None:
+        try:
+            packet = RtpPacket.parse(data)
+        except ValueError:
+            return
+        self.last_packet = arrival
+        self.recording.add(packet, arrival, audio=packet.payload_type == self.voice.opus_pt)
+        if packet.payload_type == self.voice.dtmf_pt:
+            self.recording.keys += self._keys.receive(packet) or ""
+        self._on_change()
+
+    def _on_rtcp(self, data: bytes) -> None:
+        self.last_packet = arrival = time.monotonic()
+        with contextlib.suppress(ValueError):
+            for report in read_rtcp(data):
+                if isinstance(report, SenderReport):
+                    self.recording.note_report(report, arrival)
