@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from pipecat_whatsapp.calls.call import Call, CallReport, Cause, State
     from pipecat_whatsapp.config import Timing, WhatsAppConfig
     from pipecat_whatsapp.errors import WhatsAppError
-    from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
+    from pipecat_whatsapp.media.quality import CallQuality
+    from pipecat_whatsapp.transport import (
+        CallQualityMetricsData,
+        WhatsAppParams,
+        WhatsAppTransport,
+    )
 
 __all__ = [
     "Bot",
     "Call",
+    "CallQuality",
+    "CallQualityMetricsData",
     "CallReport",
     "Cause",
     "Reject",
@@ -40,7 +47,8 @@ _MODULES = {
     "calls.call": ("Call", "CallReport", "Cause", "State"),
     "config": ("Timing", "WhatsAppConfig"),
     "errors": ("WhatsAppError",),
-    "transport": ("WhatsAppParams", "WhatsAppTransport"),
+    "media.quality": ("CallQuality",),
+    "transport": ("CallQualityMetricsData", "WhatsAppParams", "WhatsAppTransport"),
 }
 
 

@@ -28,8 +28,10 @@ class Timing:
         accept_deadline: From the webhook's own timestamp to accept. Meta gives up after 30 to
             60 s, so a connect older than this is stale and is dropped.
         link_timeout: From pre-accept's 200 until ICE and DTLS are up.
-        media_timeout: Without any packet from the caller, at the start or later. WhatsApp itself
-            gives up after 20 s at the start and 30 s later.
+        silence_timeout: Without any packet from the caller, until the far end is asked by STUN
+            whether it is there; it gets about 3 s to answer.
+        media_timeout: The same, until the call is given up where the far end cannot be asked, or
+            has never sent a packet. WhatsApp itself gives up after 20 s at the start.
         link_lost_grace: From the link's end until we hang up. A caller's hang-up closes the link
             and sends a webhook; whichever comes first, it is the caller who ended the call.
         bot_grace: From the call's end until a bot that still runs is cancelled.
@@ -38,6 +40,7 @@ class Timing:
 
     accept_deadline: float = 25.0
     link_timeout: float = 20.0
+    silence_timeout: float = 5.0
     media_timeout: float = 20.0
     link_lost_grace: float = 3.0
     bot_grace: float = 10.0

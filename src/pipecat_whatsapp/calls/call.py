@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pipecat_whatsapp.media.quality import CallQuality
 from pipecat_whatsapp.meta.events import CallConnect, CallTerminate, Direction, User
 
 
@@ -196,6 +197,7 @@ class CallReport:
         duration: Seconds from accept's 200 to the end, 0 when it was not accepted.
         steps: What happened, in order.
         terminate: Meta's own account of the end, when it came before ours.
+        quality: How it sounded.
     """
 
     call_id: str
@@ -207,6 +209,16 @@ class CallReport:
     duration: float
     steps: tuple[Step, ...]
     terminate: CallTerminate | None
+    quality: CallQuality
+
+    @property
+    def stages(self) -> dict[Signal, float]:
+        """When each thing first happened, in seconds since the webhook: the time to answer, split.
+
+        From `ANSWERED` (our session description) over `PRE_ACCEPTED`, `LINKED` and `READY` to
+        `ACCEPTED`.
+        """
+        return {step.signal: step.after for step in reversed(self.steps)}
 
 
 class Call:
@@ -231,6 +243,7 @@ class Call:
         self.detail = ""
         self.terminate: CallTerminate | None = None
         self.steps: list[Step] = []
+        self.quality = CallQuality()
         self._awaited = set(PREPARATIONS)
 
     def __repr__(self) -> str:
@@ -292,6 +305,7 @@ class Call:
             duration=self.steps[-1].after - accepted if accepted is not None and answered else 0.0,
             steps=tuple(self.steps),
             terminate=self.terminate,
+            quality=self.quality,
         )
 
 

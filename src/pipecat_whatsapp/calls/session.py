@@ -13,17 +13,18 @@ from loguru import logger
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, Reject, runner_arguments
 from pipecat_whatsapp.calls.call import Action, Call, CallReport, Cause, Signal, State
 from pipecat_whatsapp.calls.directory import CallDirectory
+from pipecat_whatsapp.calls.watchdog import watch
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import GraphError, GraphUnreachableError, SdpError
-from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection, answer_offer
+from pipecat_whatsapp.media.answering import answer_offer
+from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.quality import CallQuality
 from pipecat_whatsapp.media.sdp import read_offer
 from pipecat_whatsapp.meta.events import CallConnect, CallTerminate
 from pipecat_whatsapp.meta.graph import GraphClient
 
 CANCEL_TIMEOUT = 20.0
 """Seconds that a cancelled bot gets, as pipecat gives a cancelled pipeline."""
-
-MEDIA_CHECK_SECONDS = 1.0
 
 
 class Desk(Protocol):
@@ -265,22 +266,16 @@ class CallSession:
             self._signal(Signal.ACCEPTED)
 
     async def _open_media(self) -> None:
-        """Let sound through, and watch that packets keep coming."""
-        connection = self._connection
-        assert connection is not None  # noqa: S101 - the law opens media after an answer only
-        await connection.open()
-        first = last = await connection.packets_received()
-        silent_checks = 0
-        # Checks are counted, not timed: a loop that stalled has packets waiting to be read.
-        while silent_checks * MEDIA_CHECK_SECONDS < self._timing.media_timeout:
-            await asyncio.sleep(MEDIA_CHECK_SECONDS)
-            received = await connection.packets_received()
-            silent_checks = 0 if received != last else silent_checks + 1
-            last = received
-        self.hang_up(
-            Cause.NO_MEDIA if last == first else Cause.MEDIA_LOST,
-            f"no packet from the caller for {self._timing.media_timeout:.0f} s",
+        """Let sound through, and watch over it until the far end is gone."""
+        assert self._connection is not None  # noqa: S101 - the law opens media after an answer only
+        await self._connection.open()
+        cause, silence = await watch(
+            self._connection, self._timing, self._arrived, on_quality=self._note_quality
         )
+        self.hang_up(cause, f"no sign of life from the caller for {silence:.0f} s")
+
+    def _note_quality(self, quality: CallQuality) -> None:
+        self.call.quality = quality
 
     async def _tell(self, request: Callable[[str, str], Awaitable[None]]) -> None:
         """Tell Meta that the call is over."""

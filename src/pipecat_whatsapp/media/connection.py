@@ -9,19 +9,30 @@ same words, so a bot written for it obeys the same law.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from aiortc import MediaStreamTrack, RTCSessionDescription, RTCTransportStats
+from aiortc import (
+    MediaStreamTrack,
+    RTCDtlsTransport,
+    RTCRemoteInboundRtpStreamStats,
+    RTCSessionDescription,
+    RTCStatsReport,
+    RTCTransportStats,
+)
 from loguru import logger
 from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
 
 from pipecat_whatsapp.errors import SdpError
-from pipecat_whatsapp.media.sdp import Offer, write_answer
-
-GATHERING_TIMEOUT = 2.0
-"""Seconds that one STUN or TURN server gets. aiortc itself would wait for 5."""
+from pipecat_whatsapp.media.aiortc_private import Send, ask_consent, open_rtp_door
+from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
+from pipecat_whatsapp.media.receiver import AudioReceiver, ReceiverStatistics
+from pipecat_whatsapp.media.rtp import receiver_report, source_description
+from pipecat_whatsapp.media.sdp import Offer, read_source, write_answer
+from pipecat_whatsapp.media.sender import AudioSender
+from pipecat_whatsapp.media.track_receiver import TrackReceiver
 
 
 class LinkEvent(Enum):
@@ -65,9 +76,15 @@ class WhatsAppConnection(SmallWebRTCConnection):
         self._answer_to_apply: RTCSessionDescription | None = None
         self._opened = asyncio.Event()
         self._outgoing: _GatedTrack | None = None
+        self._sender: AudioSender | None = None
+        self._receiver: AudioReceiver | TrackReceiver | None = None
+        self._send_rtcp: Send | None = None
+        self._setting_aside: asyncio.Task[None] | None = None
+        self._last_report: object = None
         self._is_ready = False
         self._is_closed = False
         self._register_event_handler("call-state")
+        self._register_event_handler("quality")
         # The base class would warn of a data channel that a call never has.
         self.pc.remove_all_listeners("connectionstatechange")
         self.pc.on("connectionstatechange", self._on_connection_state)
@@ -81,7 +98,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         try:
             await self.pc.setRemoteDescription(RTCSessionDescription(self.offer.sdp, "offer"))
             self.force_transceivers_to_send_recv()
-            await self.pc.getReceivers()[0].transport.transport.iceGatherer.gather()
+            await self._transport.transport.iceGatherer.gather()
             self._answer_to_apply = await self.pc.createAnswer()
         except (ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
             raise SdpError(
@@ -125,6 +142,10 @@ class WhatsAppConnection(SmallWebRTCConnection):
         self._is_closed = True
         if self._outgoing is not None:
             self._outgoing.stop()
+        if self._receiver is not None:
+            self._receiver.stop()
+        if self._setting_aside is not None:
+            await self._setting_aside
         await super().disconnect()
         await self._call_event_handler("closed")
         await asyncio.gather(*self._leftovers)
@@ -137,9 +158,31 @@ class WhatsAppConnection(SmallWebRTCConnection):
         """Whether the caller can hear: the link is up and accept was answered 200."""
         return self._opened.is_set() and self.pc.connectionState == "connected"
 
+    def create_receiver(self) -> AudioReceiver | TrackReceiver:
+        """What hears the caller, in aiortc's place as far as this aiortc lets it."""
+        receiver = AudioReceiver(self.offer)
+        self._send_rtcp = open_rtp_door(
+            self._transport,
+            on_rtp=receiver.receive,
+            on_rtcp=receiver.receive_rtcp,
+            outgoing=lambda packet: self._sender.stamp(packet) if self._sender else packet,
+        )
+        if self._send_rtcp is None:
+            self._receiver = TrackReceiver(self.pc.getReceivers()[0].track)
+        else:
+            self._receiver = receiver
+            self._set_aiortc_aside()
+        return self._receiver
+
+    @property
+    def telephone_event_payload_type(self) -> int | None:
+        """What key presses are sent as; None when they cannot be sent."""
+        return self.offer.telephone_event_payload_type if self._send_rtcp else None
+
     def replace_audio_track(self, track: MediaStreamTrack) -> None:
         """Send this track, once accept was answered 200."""
         self._outgoing = _GatedTrack(track, self._opened)
+        self._sender = track if isinstance(track, AudioSender) else None
         super().replace_audio_track(self._outgoing)
 
     def send_app_message(self, message: Any) -> None:
@@ -156,15 +199,62 @@ class WhatsAppConnection(SmallWebRTCConnection):
     def replace_video_track(self, track: MediaStreamTrack) -> None:
         """Drop the track."""
 
-    @property
-    def caller_track(self) -> MediaStreamTrack:
-        """The track of what the caller says."""
-        return self.pc.getReceivers()[0].track
+    async def review(self, meter: QualityMeter) -> tuple[CallQuality, int]:
+        """Report to the far end, follow what it reports, and measure; to be done once a second.
 
-    async def packets_received(self) -> int:
-        """How many RTP, RTCP and DTLS packets have come from the caller's side."""
-        report = await self.pc.getStats()
-        return sum(s.packetsReceived for s in report.values() if isinstance(s, RTCTransportStats))
+        Args:
+            meter: Makes the figures.
+
+        Returns:
+            The figures, and how many RTP, RTCP and DTLS packets have come from the far end.
+        """
+        await self._report()
+        stats = await self.pc.getStats()
+        self._adapt(stats)
+        quality = meter.assess(
+            self._receiver.statistics() if self._receiver else ReceiverStatistics(),
+            stats,
+            now=asyncio.get_running_loop().time(),
+            first_audio_out=self._sender.first_audio if self._sender else None,
+        )
+        await self._call_event_handler("quality", quality)
+        transports = (s for s in stats.values() if isinstance(s, RTCTransportStats))
+        return quality, sum(transport.packetsReceived for transport in transports)
+
+    async def has_consent(self) -> bool | None:
+        """Whether the far end answers when asked by STUN; None when it cannot be asked."""
+        return await ask_consent(self._transport)
+
+    @property
+    def _transport(self) -> RTCDtlsTransport:
+        return self.pc.getReceivers()[0].transport
+
+    def _set_aiortc_aside(self) -> None:
+        """End aiortc's own receiver, with its thread, once it has begun."""
+        if self.pc.connectionState == "connected" and self._send_rtcp is not None:
+            self._setting_aside = asyncio.create_task(self.pc.getReceivers()[0].stop())
+
+    async def _report(self) -> None:
+        """Tell the far end what came of its stream: aiortc's receiver would have."""
+        if self._send_rtcp is None or not isinstance(self._receiver, AudioReceiver):
+            return
+        if blocks := self._receiver.reports():
+            ssrc, cname = read_source(self.pc.localDescription.sdp)
+            with contextlib.suppress(ConnectionError):
+                await self._send_rtcp(
+                    receiver_report(ssrc, blocks) + source_description(ssrc, cname)
+                )
+
+    def _adapt(self, stats: RTCStatsReport) -> None:
+        """Let the encoder follow the far end's newest report."""
+        for report in stats.values():
+            if (
+                isinstance(report, RTCRemoteInboundRtpStreamStats)
+                and report.timestamp != self._last_report
+                and self._sender is not None
+            ):
+                self._last_report = report.timestamp
+                self._sender.follow(report.fractionLost / 256)
 
     def _on_connection_state(self) -> None:
         state = self.pc.connectionState
@@ -172,6 +262,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         if self._is_closed:
             return
         if state == "connected":
+            self._set_aiortc_aside()
             self._observer(LinkEvent.UP)
         elif state in ("failed", "closed"):
             self._observer(LinkEvent.LOST)
@@ -194,71 +285,3 @@ class _GatedTrack(MediaStreamTrack):
     def stop(self) -> None:
         super().stop()
         self._track.stop()
-
-
-async def answer_offer(
-    offer: Offer,
-    observer: Callable[[LinkEvent], None],
-    *,
-    ice_servers: Sequence[IceServer] = (),
-) -> tuple[WhatsAppConnection, str]:
-    """Open a connection that answers an offer.
-
-    aiortc uses one TURN server only and says nothing when it fails, so each is tried in turn until
-    one gives a relay; without any, the host's own addresses serve.
-
-    Returns:
-        The connection, and the answer.
-
-    Raises:
-        SdpError: The offer cannot be read.
-    """
-    leftovers: list[asyncio.Task[None]] = []
-    for servers in _attempts(ice_servers):
-        connection = WhatsAppConnection(
-            offer, observer, ice_servers=servers, leftovers=tuple(leftovers)
-        )
-        # Shielded, because aiortc loses the sockets of a gathering that is cancelled.
-        answering = asyncio.create_task(connection.answer())
-        try:
-            answer = await asyncio.wait_for(
-                asyncio.shield(answering), GATHERING_TIMEOUT if servers else None
-            )
-        except TimeoutError:
-            logger.warning("No answer from {} in {} s", _names(servers), GATHERING_TIMEOUT)
-        except BaseException:
-            await _discard(connection, answering)
-            raise
-        else:
-            if not any(map(_is_turn, servers)) or " typ relay" in answer:
-                return connection, answer
-            logger.warning("No relay from {}", _names(servers))
-        leftovers.append(asyncio.create_task(_discard(connection, answering)))
-    raise AssertionError("the last attempt uses no server")  # pragma: no cover
-
-
-async def _discard(connection: WhatsAppConnection, answering: asyncio.Task[str]) -> None:
-    """Close a connection that no call will see, once it has finished gathering."""
-    await asyncio.gather(answering, return_exceptions=True)
-    await connection.close()
-
-
-def _attempts(ice_servers: Sequence[IceServer]) -> list[list[IceServer]]:
-    """Servers to try together, in order: each TURN URL with the STUN servers, then none."""
-    urls = [
-        IceServer(url, server.username, server.credential, server.credentialType)
-        for server in ice_servers
-        for url in ([server.urls] if isinstance(server.urls, str) else server.urls)
-    ]
-    stun = [server for server in urls if not _is_turn(server)]
-    turn = [server for server in urls if _is_turn(server)]
-    attempts = [[*stun, server] for server in turn] or ([stun] if stun else [])
-    return [*attempts, []]
-
-
-def _is_turn(server: IceServer) -> bool:
-    return str(server.urls).startswith(("turn:", "turns:"))
-
-
-def _names(servers: Sequence[IceServer]) -> str:
-    return ", ".join(str(server.urls) for server in servers)

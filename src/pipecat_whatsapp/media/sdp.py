@@ -22,6 +22,7 @@ PTIME_MS = 20
 DTMF_CLOCK_RATE = 8000
 """The one clock at which WhatsApp takes telephone-events."""
 
+_SOURCE = re.compile(r"^a=ssrc:(\d+) cname:(\S+)", re.MULTILINE)
 _RTPMAP = re.compile(r"a=rtpmap:(\d{1,3}) ([\w.-]+)/(\d+)(?:/(\d+))?\Z")
 _FMTP = re.compile(r"a=fmtp:(\d{1,3}) (.+)\Z")
 
@@ -34,13 +35,15 @@ class Offer:
         sdp: The offer as it came.
         opus_payload_type: Payload type of opus/48000.
         telephone_event_payload_type: Payload type of telephone-event/8000, None without one.
-        max_average_bitrate: Opus bit rate that the far end asks for, bit/s, None when it does not.
+        max_average_bitrate: Opus bit rate that the far end asks for, bit/s; None when it does not.
+        max_playback_rate: Highest sample rate that the far end plays, Hz; None when not said.
     """
 
     sdp: str = field(repr=False)
     opus_payload_type: int
     telephone_event_payload_type: int | None = None
     max_average_bitrate: int | None = None
+    max_playback_rate: int | None = None
 
 
 def read_offer(sdp: str) -> Offer:
@@ -73,7 +76,20 @@ def read_offer(sdp: str) -> Offer:
         opus_payload_type=opus,
         telephone_event_payload_type=rtpmaps.get(("telephone-event", DTMF_CLOCK_RATE)),
         max_average_bitrate=_format_parameter(lines, opus, "maxaveragebitrate"),
+        max_playback_rate=_format_parameter(lines, opus, "maxplaybackrate"),
     )
+
+
+def read_source(sdp: str) -> tuple[int, str]:
+    """The SSRC and the name of the one stream that a description announces.
+
+    Raises:
+        SdpError: It announces none.
+    """
+    match = _SOURCE.search(sdp)
+    if match is None:
+        raise SdpError("The session description names no RTP source.")
+    return int(match[1]), match[2]
 
 
 def write_answer(answer: str, offer: Offer) -> str:

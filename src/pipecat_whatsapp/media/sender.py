@@ -1,4 +1,4 @@
-"""Audio out: encode, pace.
+"""Audio out: encode, pace, gate; key presses in the same stream.
 
 WhatsApp wants one stream of 20 ms Opus packets that never stops, mono, at about 20 kbit/s, with
 in-band FEC. aiortc sends an encoded packet that a track gives it as it is, so the encoder here
@@ -8,72 +8,93 @@ replaces aiortc's, which is fixed at 96 kbit/s stereo.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import av
 from aiortc import MediaStreamError, MediaStreamTrack
 
-from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.dtmf import tone_payloads
+from pipecat_whatsapp.media.level import is_quiet
+from pipecat_whatsapp.media.opus import DEFAULT_BITRATE, RTP_CLOCK_RATE, Encoder
+from pipecat_whatsapp.media.pacer import Pacer
+from pipecat_whatsapp.media.rate import RateControl
 
-OPUS_SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
-"""The rates that Opus codes without resampling, Hz (RFC 6716 section 2)."""
+MAX_DTX_BYTES = 2
+"""Packets of this size say that there is nothing to say, and need not be sent (libopus)."""
 
-RTP_CLOCK_RATE = 48000
-"""The clock of Opus in RTP whatever the audio's rate, Hz (RFC 7587 section 4.1)."""
+PAUSE_SLOTS = 5
+"""Between two keys, 100 ms: RFC 4733 section 2.6.1 asks for 40 ms, switches may want more."""
 
-FRAME_SECONDS = 0.02
-FRAME_TICKS = RTP_CLOCK_RATE // 50
-DEFAULT_BITRATE = 20_000
+_TIME_BASE = Fraction(1, RTP_CLOCK_RATE)
 
-MAX_LATE_SECONDS = 0.06
-"""A loop that stalled longer than this leaves out the frames it missed: a burst is noise."""
+
+@dataclass(frozen=True)
+class _Event:
+    """One telephone-event packet.
+
+    Parameters:
+        payload: Its payload.
+        starts: Whether the press begins with it: it gets the marker bit, and its timestamp is
+            that of all packets of the press.
+        repeats: Whether it only says again what the one before it said, and follows at once.
+    """
+
+    payload: bytes
+    starts: bool
+    repeats: bool
 
 
 class AudioSender(MediaStreamTrack):
     """The track that carries a bot's voice.
 
-    Silence is sent whenever nothing is written, so that packets never stop. Frames are paced on
-    the monotonic clock; the clock starts at the first frame that is asked for.
+    Silence is sent whenever nothing is written, so that packets never stop. The first packet is
+    due as soon as it is asked for.
 
     Args:
-        sample_rate: Rate of the audio written, Hz, one of `OPUS_SAMPLE_RATES`.
-        bitrate: Opus bit rate, bit/s.
-        clock: Monotonic seconds.
-        sleep: Waits that many seconds of the clock.
+        encoder: Codes 20 ms of what is written.
+        sample_rate: Rate of the audio written, Hz.
+        max_bitrate: What the encoder starts with and never exceeds, bit/s.
+        dtx: Whether packets that say nothing are left out.
+        telephone_event_payload_type: Payload type of key presses; None when they cannot be sent.
 
-    Raises:
-        ConfigError: Opus cannot code the sample rate.
+    Attributes:
+        first_audio: When the first audio that was written went out, seconds of the loop's clock.
     """
 
     kind = "audio"
 
     def __init__(
         self,
+        encoder: Encoder,
         sample_rate: int,
         *,
-        bitrate: int = DEFAULT_BITRATE,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        max_bitrate: int = DEFAULT_BITRATE,
+        dtx: bool = False,
+        telephone_event_payload_type: int | None = None,
     ) -> None:
         super().__init__()
-        if sample_rate not in OPUS_SAMPLE_RATES:
-            raise ConfigError(
-                f"Opus cannot code audio at {sample_rate} Hz: set "
-                f"WhatsAppParams(audio_out_sample_rate=...) to one of {OPUS_SAMPLE_RATES}."
-            )
-        self._sample_rate = sample_rate
+        self.first_audio: float | None = None
+        self._encoder = encoder
+        self._rate = RateControl(max_bitrate)
         self._frame_bytes = sample_rate // 50 * 2
-        self._encoder = _encoder(sample_rate, bitrate)
-        self._clock = clock
-        self._sleep = sleep
+        self._dtx = dtx
+        self._event_type = telephone_event_payload_type
+        self._event_timestamp = 0
+        self._running_loop = asyncio.get_running_loop()
+        self._pacer = Pacer()
         self._buffer = bytearray()
-        self._room = asyncio.Event()
-        self._due: float | None = None
-        self._timestamp = 0
-        self._samples = 0
+        self._keys: deque[_Event | None] = deque()
+        self._second_byte: int | None = None
+        self._sent = asyncio.Event()
+        self._sleep: asyncio.Future[None] | None = None
+
+    @property
+    def sends_keys(self) -> bool:
+        """Whether keys can be pressed."""
+        return self._event_type is not None
 
     async def write(self, pcm: bytes) -> bool:
         """Queue 16-bit mono audio, and wait until all but its last 20 ms is on the wire.
@@ -81,83 +102,140 @@ class AudioSender(MediaStreamTrack):
         Returns:
             Whether the audio was taken: False once the track has stopped.
         """
+        had_audio = self._has_audio
         self._buffer += pcm
-        await self._wait_below(self._frame_bytes)
+        if not had_audio:
+            self._wake()
+        await self._until_at_most(self._frame_bytes)
         return self.readyState == "live"
 
     async def drain(self) -> None:
         """Wait until everything written is on the wire."""
-        await self._wait_below(0)
+        await self._until_at_most(0)
 
     def clear(self) -> None:
-        """Drop what has not been sent."""
+        """Drop the audio that has not been sent."""
         self._buffer.clear()
-        self._room.set()
+        self._sent.set()
+
+    async def press(self, keys: str) -> None:
+        """Press keys, and wait until they are on the wire. Audio waits while a key is down.
+
+        Args:
+            keys: Of `dtmf.KEYS`.
+
+        Raises:
+            ValueError: There is no such key.
+        """
+        for tone in [tone_payloads(key) for key in keys]:
+            for slot, payloads in enumerate(tone):
+                for index, payload in enumerate(payloads):
+                    self._keys.append(_Event(payload, slot == index == 0, index > 0))
+            self._keys.extend([None] * PAUSE_SLOTS)
+        self._wake()
+        while self._keys:
+            self._sent.clear()
+            await self._sent.wait()
+
+    def follow(self, loss: float) -> None:
+        """Take the far end's report: the share of packets lost since the one before, 0 to 1."""
+        self._rate.update(loss)
+        self._encoder.adapt(bitrate=self._rate.bitrate, expected_loss=self._rate.expected_loss)
+
+    def stamp(self, packet: bytes) -> bytes:
+        """Give the RTP packet that `recv()` led to its payload type and marker bit."""
+        if self._second_byte is None:
+            return packet
+        return packet[:1] + bytes([self._second_byte]) + packet[2:]
 
     def stop(self) -> None:
         """End the track; waiting writers return."""
         super().stop()
+        self._keys.clear()
         self.clear()
+        self._wake()
 
     async def recv(self) -> av.Packet[Any]:
-        """The next 20 ms, when it is due.
+        """The next packet, when it is due.
 
         Raises:
             MediaStreamError: The track has stopped.
         """
-        await self._wait_until_due()
-        if self.readyState != "live":
-            raise MediaStreamError
-        packet = self._encode(self._next_frame())
-        packet.pts, packet.time_base = self._timestamp, Fraction(1, RTP_CLOCK_RATE)
-        self._timestamp += FRAME_TICKS
-        return packet
+        while True:
+            was_waiting = await self._until_due()
+            if self.readyState != "live":
+                raise MediaStreamError
+            event = self._keys.popleft() if self._keys else None
+            if event is None:
+                packet = self._audio_packet(was_waiting=was_waiting)
+            else:
+                packet = self._event_packet(event)
+            self._sent.set()
+            if packet is not None:
+                packet.time_base = _TIME_BASE
+                return packet
 
-    async def _wait_until_due(self) -> None:
-        now = self._clock()
-        if self._due is None:
-            self._due = now
-        if now < self._due:
-            await self._sleep(self._due - now)
-        elif now - self._due > MAX_LATE_SECONDS:
-            missed = int((now - self._due) / FRAME_SECONDS)
-            self._due += missed * FRAME_SECONDS
-            self._timestamp += missed * FRAME_TICKS
-        self._due += FRAME_SECONDS
+    @property
+    def _has_audio(self) -> bool:
+        return len(self._buffer) >= self._frame_bytes
 
-    async def _wait_below(self, size: int) -> None:
+    async def _until_due(self) -> bool:
+        """Wait. Returns whether speech stood in line meanwhile, which live speech never does."""
+        was_waiting = False
+        while self.readyState == "live":
+            event = self._keys[0] if self._keys else None
+            if event is not None and event.repeats:
+                break
+            has_audio = event is not None or self._has_audio
+            seconds = self._pacer.wait(self._running_loop.time(), has_audio=has_audio)
+            if seconds <= 0:
+                break
+            self._sleep = self._running_loop.create_future()
+            timer = self._running_loop.call_later(seconds, self._wake)
+            try:
+                await self._sleep
+            finally:
+                timer.cancel()
+                self._sleep = None
+            # Nobody else has run since the slot began, however late that is.
+            was_waiting = len(self._buffer) >= 2 * self._frame_bytes
+        return was_waiting
+
+    def _wake(self) -> None:
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(None)
+
+    async def _until_at_most(self, size: int) -> None:
         while len(self._buffer) > size and self.readyState == "live":
-            self._room.clear()
-            await self._room.wait()
+            self._sent.clear()
+            await self._sent.wait()
 
-    def _next_frame(self) -> bytes:
+    def _audio_packet(self, *, was_waiting: bool) -> av.Packet[Any] | None:
         pcm = bytes(self._buffer[: self._frame_bytes])
+        if pcm and self._pacer.behind and is_quiet(pcm):
+            del self._buffer[: self._frame_bytes]
+            self._pacer.behind -= 1
+            return None
+        now = self._running_loop.time()
+        timestamp = self._pacer.take(now, has_audio=self._has_audio, was_waiting=was_waiting)
         del self._buffer[: self._frame_bytes]
-        self._room.set()
-        return pcm.ljust(self._frame_bytes, b"\0")
-
-    def _encode(self, pcm: bytes) -> av.Packet[Any]:
-        frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
-        frame.planes[0].update(pcm)
-        frame.sample_rate = self._sample_rate
-        frame.pts, frame.time_base = self._samples, Fraction(1, self._sample_rate)
-        self._samples += frame.samples
-        (packet,) = self._encoder.encode(frame)
+        if pcm and self.first_audio is None:
+            self.first_audio = now
+        payload = self._encoder.encode(pcm.ljust(self._frame_bytes, b"\0"))
+        if self._dtx and len(payload) <= MAX_DTX_BYTES:
+            return None
+        self._second_byte = None
+        packet: av.Packet[Any] = av.Packet(payload)
+        packet.pts = timestamp
         return packet
 
-
-def _encoder(sample_rate: int, bitrate: int) -> av.AudioCodecContext:
-    encoder = av.CodecContext.create("libopus", "w")
-    assert isinstance(encoder, av.AudioCodecContext)  # noqa: S101 - narrows PyAV's type
-    encoder.sample_rate = sample_rate
-    encoder.format = "s16"
-    encoder.layout = "mono"
-    encoder.bit_rate = bitrate
-    encoder.time_base = Fraction(1, sample_rate)
-    encoder.options = {
-        "application": "voip",
-        "frame_duration": "20",
-        "fec": "1",
-        "packet_loss": "10",
-    }
-    return encoder
+    def _event_packet(self, event: _Event) -> av.Packet[Any]:
+        assert self._event_type is not None  # noqa: S101 - `sends_keys` was asked before
+        if not event.repeats:
+            timestamp = self._pacer.take(self._running_loop.time(), has_audio=True)
+            if event.starts:
+                self._event_timestamp = timestamp
+        self._second_byte = self._event_type | (0x80 if event.starts else 0)
+        packet: av.Packet[Any] = av.Packet(event.payload)
+        packet.pts = self._event_timestamp
+        return packet

@@ -1,0 +1,92 @@
+"""Opus by PyAV's codecs, for a machine without a libopus that can be called.
+
+They code and decode, but neither recover nor conceal a lost packet: that is silence.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+
+from pipecat_whatsapp.media.opus import RTP_CLOCK_RATE
+
+
+class PyAVEncoder:
+    """Codes 20 ms of mono at a time, with in-band FEC for an expected loss of 10 %.
+
+    Args:
+        sample_rate: Rate of the audio given, Hz.
+        bitrate: Bit/s, on average.
+        complexity: 0 (cheap) to 10 (best).
+        dtx: Whether silence is coded as packets that need not be sent.
+    """
+
+    def __init__(self, sample_rate: int, *, bitrate: int, complexity: int, dtx: bool) -> None:
+        codec = av.CodecContext.create("libopus", "w")
+        assert isinstance(codec, av.AudioCodecContext)  # noqa: S101 - narrows PyAV's type
+        codec.sample_rate = sample_rate
+        codec.format = "s16"
+        codec.layout = "mono"
+        codec.bit_rate = bitrate
+        codec.time_base = Fraction(1, sample_rate)
+        codec.options = {
+            "application": "voip",
+            "frame_duration": "20",
+            "compression_level": str(complexity),
+            "fec": "1",
+            "packet_loss": "10",
+            "dtx": str(int(dtx)),
+        }
+        self._codec = codec
+        self._samples = 0
+
+    def encode(self, pcm: bytes) -> bytes:
+        """Code 20 ms as one packet."""
+        frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
+        frame.planes[0].update(pcm)
+        frame.sample_rate = self._codec.sample_rate
+        frame.pts, frame.time_base = self._samples, self._codec.time_base
+        self._samples += frame.samples
+        return b"".join(bytes(packet) for packet in self._codec.encode(frame))
+
+    def adapt(self, *, bitrate: int, expected_loss: float) -> None:
+        """Change nothing: these codecs take their settings at the start only."""
+
+
+class PyAVDecoder:
+    """Decodes to mono.
+
+    Args:
+        sample_rate: Rate of the audio wanted, Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        codec = av.CodecContext.create("libopus", "r")
+        assert isinstance(codec, av.AudioCodecContext)  # noqa: S101 - narrows PyAV's type
+        codec.sample_rate = RTP_CLOCK_RATE
+        codec.layout = "mono"
+        self._codec = codec
+        self._sample_rate = sample_rate
+        self._resampler = av.AudioResampler("s16", "mono", sample_rate, sample_rate // 50)
+
+    def decode(self, packet: bytes) -> bytes:
+        """Decode a packet; the resampler may hold some samples back.
+
+        Raises:
+            ValueError: It is not Opus.
+        """
+        try:
+            frames = self._codec.decode(av.Packet(packet))
+        except av.FFmpegError as error:
+            raise ValueError(str(error)) from error
+        parts = [part for frame in frames for part in self._resampler.resample(frame)]
+        return b"".join(bytes(part.planes[0])[: part.samples * 2] for part in parts)
+
+    def recover(self, next_packet: bytes, ticks: int) -> bytes:
+        """Silence in place of a lost packet."""
+        return self.conceal(ticks)
+
+    def conceal(self, ticks: int) -> bytes:
+        """Silence in place of a lost packet."""
+        return bytes(2 * (ticks * self._sample_rate // RTP_CLOCK_RATE))

@@ -1,0 +1,47 @@
+"""How bit rate and in-band FEC follow the loss that the far end reports. Pure."""
+
+from __future__ import annotations
+
+MIN_BITRATE = 12_000
+"""Bit/s. Below it Opus gives wide-band speech up."""
+
+FEC_FROM = 0.02
+"""Loss from which in-band FEC gains more than the bits that it takes from a 20 kbit/s stream."""
+
+MIN_EXPECTED_LOSS = 0.1
+"""With less expected, libopus adds no FEC to a 20 kbit/s stream."""
+
+_RECOVERY = 0.9  # Per report, of what is expected beyond what is seen.
+
+
+class RateControl:
+    """Chooses what the encoder is told.
+
+    Loss up to 2 % is taken for bad luck, above 10 % for congestion; the bit rate grows and shrinks
+    as in Google's loss-based congestion control (draft-ietf-rmcat-gcc-02 section 6).
+
+    Args:
+        max_bitrate: What the far end asks for, bit/s.
+
+    Attributes:
+        bitrate: What to code with, bit/s.
+    """
+
+    def __init__(self, max_bitrate: int) -> None:
+        self.bitrate = max_bitrate
+        self._max_bitrate = max_bitrate
+        self._loss = 0.0
+
+    @property
+    def expected_loss(self) -> float:
+        """Share of packets to protect against, 0 to 1; 0 without FEC."""
+        return max(self._loss, MIN_EXPECTED_LOSS) if self._loss >= FEC_FROM else 0.0
+
+    def update(self, loss: float) -> None:
+        """Take a report: the share of packets lost since the one before, 0 to 1."""
+        self._loss = max(loss, self._loss * _RECOVERY)
+        if loss > 0.1:
+            self.bitrate = int(self.bitrate * (1 - 0.5 * loss))
+        elif loss < 0.02:
+            self.bitrate = int(self.bitrate * 1.05)
+        self.bitrate = min(max(self.bitrate, MIN_BITRATE), self._max_bitrate)

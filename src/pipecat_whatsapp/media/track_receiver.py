@@ -1,0 +1,65 @@
+"""What the caller says, by aiortc's public track: the slower way, when its door is shut.
+
+Lost packets leave aiortc's holes, and keys are not heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import av
+from aiortc import MediaStreamError, MediaStreamTrack
+
+from pipecat_whatsapp.media.receiver import ReceiverStatistics
+
+
+class TrackReceiver:
+    """Reads a caller's track; has the face of `AudioReceiver`.
+
+    Args:
+        track: The track of the peer connection's audio receiver.
+    """
+
+    def __init__(self, track: MediaStreamTrack) -> None:
+        self._track = track
+        self._reading: asyncio.Task[None] | None = None
+        self._packets = 0
+        self._first_audio: float | None = None
+
+    def start(
+        self, sample_rate: int, on_audio: Callable[[bytes], None], on_key: Callable[[str], None]
+    ) -> None:
+        """Listen from now on.
+
+        Args:
+            sample_rate: Rate of the audio wanted, Hz.
+            on_audio: Gets 16-bit mono PCM, 20 ms at a time.
+            on_key: Never called.
+        """
+        self._reading = asyncio.create_task(self._read(sample_rate, on_audio))
+
+    def stop(self) -> None:
+        """Stop listening."""
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def statistics(self) -> ReceiverStatistics:
+        """What came in so far, as far as a track tells."""
+        return ReceiverStatistics(packets=self._packets, first_audio=self._first_audio)
+
+    async def _read(self, sample_rate: int, on_audio: Callable[[bytes], None]) -> None:
+        # aiortc decodes to packed stereo, whatever was sent.
+        resampler = av.AudioResampler("s16", "mono", sample_rate, frame_size=sample_rate // 50)
+        while True:
+            try:
+                frame = await self._track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, av.AudioFrame)  # noqa: S101 - narrows aiortc's type
+            if self._first_audio is None:
+                self._first_audio = asyncio.get_running_loop().time()
+            self._packets += 1
+            for part in resampler.resample(frame):
+                on_audio(bytes(part.planes[0])[: part.samples * 2])
