@@ -22,7 +22,7 @@ from enum import Enum
 from pipecat_whatsapp.media.opus import FRAME_TICKS, RTP_CLOCK_RATE
 from pipecat_whatsapp.media.rtp import unwrap
 
-MIN_WAIT, MAX_WAIT = 0.01, 0.1
+MIN_WAIT, MAX_WAIT = 0.03, 0.1
 """Bounds of how long a missing packet is waited for beyond its usual time, s."""
 
 MIN_FILL_WAIT = 0.06

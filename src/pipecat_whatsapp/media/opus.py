@@ -172,10 +172,14 @@ def packet_ticks(packet: bytes) -> int:
 
 
 def has_fec(packet: bytes) -> bool:
-    """Whether a packet holds the one before it a second time (RFC 6716 section 4.2.4)."""
+    """Whether a packet holds the one before it a second time (RFC 6716 section 4.2.4).
+
+    Not looked for in packets of many frames (code 3), which are longer than 60 ms.
+    """
     if len(packet) < 2 or packet[0] >> 3 >= 16:  # Only SILK, alone or in hybrid, has it.
         return False
-    start = {0: 1, 1: 1, 2: 2}.get(packet[0] & 0b11)
+    # In code 2 the length of the first frame comes before it (RFC 6716 section 3.2.4).
+    start = {0: 1, 1: 1, 2: 3 if packet[1] >= 252 else 2}.get(packet[0] & 0b11)
     if start is None or start >= len(packet):
         return False
     silk_frames = max(1, _frame_ticks(packet[0] >> 3) // FRAME_TICKS)
@@ -282,6 +286,9 @@ class _LibopusDecoder:
         weakref.finalize(self, library.opus_decoder_destroy, self._state)
 
     def decode(self, packet: bytes) -> bytes:
+        if not packet:
+            # To libopus it would be a lost one.
+            raise ValueError("an Opus packet has at least one byte")
         return self._decode(packet, self._room, fec=False)
 
     def recover(self, next_packet: bytes, ticks: int) -> bytes:
@@ -291,6 +298,9 @@ class _LibopusDecoder:
         return self._decode(None, self._samples(ticks), fec=False)
 
     def _samples(self, ticks: int) -> int:
+        if not 0 < ticks <= MAX_PACKET_TICKS:
+            # libopus would write beyond the buffer.
+            raise ValueError(f"an Opus packet lasts up to {MAX_PACKET_TICKS} ticks, not {ticks}")
         return ticks * self._sample_rate // RTP_CLOCK_RATE
 
     def _decode(self, packet: bytes | None, samples: int, *, fec: bool) -> bytes:

@@ -28,13 +28,17 @@ STALL = 0.01
 STALL_GRACE = 0.02
 """Seconds that live speech gets to come through the pipeline then, before it is silence."""
 
+MAX_HICCUP = 5
+"""Silent slots in the middle of speech that are a hiccup; more are a pause."""
+
 
 class Pacer:
     """Gives each packet its time. The first packet goes at once.
 
     Attributes:
         timestamp: RTP timestamp of the next packet, in units of 48 kHz, not wrapped.
-        behind: Slots left out since silence was sent last. As many of silence can be dropped.
+        behind: Slots by which speech is later than it was meant to be: left out, or spent on
+            silence in the middle of it. As many of the silence in it can be dropped.
     """
 
     def __init__(self) -> None:
@@ -43,6 +47,7 @@ class Pacer:
         self._due: float | None = None
         self._pardoned = False
         self._was_late = False
+        self._silent_slots = MAX_HICCUP + 1  # A call begins with a pause.
 
     def wait(self, now: float, *, has_audio: bool) -> float:
         """How long the next packet has to wait, in seconds; 0 when it may go.
@@ -78,15 +83,26 @@ class Pacer:
             self._due = now if has_audio else now - SLOT
         self._pardoned = False
         late = now - self._due
-        missed = int(late / SLOT)
-        self._was_late = has_audio and missed > 0
-        if not has_audio:
-            missed, self.behind = missed - 1, 0
-        elif late > (MAX_LATE_WAITING if was_waiting else MAX_LATE):
-            self.behind += missed
+        if has_audio:
+            bound = MAX_LATE_WAITING if was_waiting else MAX_LATE
+            left_out = int(late / SLOT) if late > bound else 0
+            self._was_late = late > SLOT
+            self._note_speech(left_out)
         else:
-            missed = 0
-        timestamp = self.timestamp + max(missed, 0) * FRAME_TICKS
+            # Its slot is over when silence goes; only what came after it is missed.
+            left_out = max(int(late / SLOT) - 1, 0)
+            self._was_late = False
+            self._silent_slots += 1
+        self._due += (left_out + 1) * SLOT
+        timestamp = self.timestamp + left_out * FRAME_TICKS
         self.timestamp = timestamp + FRAME_TICKS
-        self._due += (max(missed, 0) + 1) * SLOT
         return timestamp
+
+    def _note_speech(self, left_out: int) -> None:
+        """Count by how much speech is behind; after a pause, nothing of it waits any more."""
+        if self._silent_slots > MAX_HICCUP:
+            self.behind = 0
+        else:
+            self.behind += self._silent_slots
+        self.behind += left_out
+        self._silent_slots = 0
