@@ -26,6 +26,9 @@ PATIENCE = 60.0
 """Seconds within which a call is answered and the bot is heard."""
 
 REPORT_SECONDS = 1.0
+TIMER_SECONDS = 0.001
+"""What uvloop rounds its timers to: without it a caller would spin until the time is exact."""
+
 _CNAME = "WhatsAppAudioStream1"
 
 
@@ -163,7 +166,7 @@ class LeanCall:
 
     def _speak(self, start: float, departure: Departure | None) -> None:
         """Send what is due, and come back for the next."""
-        while departure is not None and start + departure.at <= self._loop.time():
+        while departure is not None and start + departure.at <= self._loop.time() + TIMER_SECONDS:
             self._send(departure)
             departure = next(self._departures, None)
         if departure is not None:
