@@ -3,11 +3,12 @@
 #   make demo ARGS=--stay  keep it running, and call again from another terminal
 #   make test              all tests
 #   make lint              linters and types
-#   make bench             measurements beside pipecat's in-tree client
+#   make bench             measurements beside pipecat's in-tree client, drawn into build/bench
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := build/bench
 ARGS ?=
 
 .PHONY: demo test lint bench clean
@@ -17,6 +18,14 @@ $(VENV)/.ready: pyproject.toml
 		uv venv --quiet --allow-existing $(VENV) && uv pip install --quiet --python $(VENV) -e '.[dev]'; \
 	else \
 		$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(VENV) -e '.[bench]'; \
+	else \
+		$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[bench]'; \
 	fi
 	@touch $@
 
@@ -31,8 +40,13 @@ lint: $(VENV)/.ready
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.ready
-	@$(BIN)/python benchmarks/answer.py $(ARGS)
+bench: $(VENV)/.bench
+	@mkdir -p $(BENCH)
+	@for name in answer turnaround loss capacity; do \
+		$(BIN)/python benchmarks/$$name.py \
+			--json $(BENCH)/$$name.json --plot $(BENCH)/$$name.png $(ARGS) || exit; \
+		echo; \
+	done
 
 clean:
 	@rm -rf $(VENV)

@@ -4,10 +4,9 @@
 
     python benchmarks/answer.py --calls 20 --latency 0 80
 
-Two processes serve the same echo bot: `echo_bot.py -t whatsapp` is this package, and
-`in_tree.py --whatsapp` is pipecat's own client (see there for what had to be replaced). Each has a
-simulated Meta of its own in this process, and the calls go to one and the other in turn. All
-times are milliseconds from the moment at which Meta begins to POST the connect webhook.
+The bot says a chirp as soon as the caller can hear it. The calls go to one side and the other in
+turn, in several scenarios (`SCENARIOS`). All times are milliseconds from the moment at which Meta
+begins to POST the connect webhook, but for the first sound: that counts from accept's 200.
 """
 
 from __future__ import annotations
@@ -15,82 +14,93 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
-import shlex
-import signal
-import socket
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from callers import LeanCall
 from echo_bot import bot
-from loguru import logger
-
-from pipecat_whatsapp.simulator.graph import (
-    Delivery,
-    GraphRequest,
-    SimulatedMeta,
-    SubscriptionError,
+from report import COLOURS, Report, options, publish, summary, table
+from sides import PATIENCE, Side, run, running
+from sounds import chirp, find, timeline
+from stun import (
+    OUTER,
+    in_namespace,
+    run_in_namespace,
+    set_up_interfaces,
+    stun_server,
+    why_no_namespace,
 )
-from pipecat_whatsapp.simulator.phone import Phone
+
+from pipecat_whatsapp.media.rtp import RtpPacket
+from pipecat_whatsapp.simulator.graph import Delivery, GraphRequest, SimulatedMeta
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from pipecat_whatsapp.simulator.sound import OPUS_CLOCK, SOUND_LEVEL, OpusDecoder
 
-STEPS = ("webhook 200", "pre_accept", "accept", "accept 200", "first RTP")
-SIDES = {
-    "pipecat-whatsapp": ("echo_bot.py", "-t", "whatsapp"),
-    "in-tree": ("in_tree.py", "--whatsapp"),
-}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-PATIENCE = 60.0
-"""Seconds for a process to start or to end, and for a call to be answered."""
+STEPS = ("webhook 200", "pre_accept", "accept", "accept 200", "first RTP", "sound after 200")
+
+PLAIN, FIRST = "no STUN server", "first call of a process"
+DEAD, DOCKER, SLOW = "dead STUN server", "docker0-like interface", "bot needs 300 ms"
+SCENARIOS = (PLAIN, SLOW, DEAD, DOCKER)
+
+FEW = 3
+"""Calls of each side where one takes 5 s."""
 
 PAUSE = 0.3
 """Seconds between two calls, in which the one before is put away."""
 
+GREETING_SECONDS, FIRST_SECONDS = 0.3, 0.1
 MAX_CALLS = 500
-FIRST, WARM = "first call", "warm calls"
 
 NOTES = """\
-All on 127.0.0.1; ms since Meta began to POST the connect webhook; median / 95th percentile.
-Replaced in the in-tree client: the Graph address, the STUN server (none), the challenge's echo.
+ms since Meta began to POST the connect webhook; the first sound: since accept's 200, with 6.5 ms of
+the encoder's look-ahead; median / 95th percentile. Likeness: the smallest correlation of the first
+100 ms heard with the first 100 ms that the bot said when it was told that the caller is connected.
 Meta acts on a request at the end of the Graph latency. A ClientHello that comes before Meta has
-our SDP is lost, as on the real one (Meta: calling troubleshooting); DTLS repeats it after 1 s."""
+our SDP is lost, as on the real one (Meta: calling troubleshooting); DTLS repeats it after 1 s.
+Dead STUN server: a UDP port that never answers. docker0-like: the server answers one of the host's
+two addresses, and not the other; in a network namespace of its own."""
 
-Times = dict[str, float]
-"""Milliseconds from the POST to each of `STEPS`."""
 
-
-class Side:
-    """One of the two that are compared: a simulated Meta, and a phone that calls its business.
+@dataclass
+class Watch:
+    """Calls one side, and takes the times.
 
     Parameters:
-        meta: Its Meta.
+        side: The side.
     """
 
-    def __init__(self) -> None:
-        self.meta = SimulatedMeta(on_activity=self._note)
-        self._moments: dict[str, float] = {}
+    side: Side
+    _moments: dict[str, float] = field(default_factory=dict)
 
-    async def call(self) -> Times:
-        """Place a call, wait for the bot's first packet, and hang up."""
+    def __post_init__(self) -> None:
+        self.side.meta.on_activity = self._note
+
+    async def call(self) -> dict[str, float]:
+        """Place a call, and hang up after the greeting.
+
+        Returns:
+            Milliseconds to each of `STEPS`, and the likeness of the greeting.
+        """
         self._moments.clear()
-        async with Phone(self.meta) as phone, asyncio.timeout(PATIENCE):
-            call = await phone.dial()
-            await call.answered()
-            await call.hears(lambda recording: recording.received > 0)
-            self._moments["first RTP"] = time.monotonic()
-            await self.meta.wait_delivery("connect", call.id)
-            await call.hang_up()
-        start = self._moments["POST"]
-        return {step: (self._moments[step] - start) * 1000 for step in STEPS}
+        call = await LeanCall.dial(self.side.meta)
+        await call.heard()
+        await hear_greeting(call)
+        await self.side.meta.wait_delivery("connect", call.id, timeout=PATIENCE)
+        await call.hang_up()
+        moments = self._moments | {"first RTP": call.received[0][0]}
+        times = {name: (at - moments["POST"]) * 1000 for name, at in moments.items()}
+        sound, likeness = find_greeting(call)
+        times["sound after 200"] = (sound - moments["accept 200"]) * 1000
+        return {step: times[step] for step in STEPS} | {"likeness": likeness}
 
     def _note(self, _: str, activity: GraphRequest | Delivery) -> None:
         now = time.monotonic()
@@ -101,93 +111,25 @@ class Side:
             self._moments |= {activity.action: activity.at, f"{activity.action} 200": now}
 
 
-@dataclass(frozen=True)
-class Row:
-    """What one side did in some calls.
-
-    Parameters:
-        side: Which side.
-        latency: What each Graph request took, ms.
-        kind: `FIRST` or `WARM`.
-        calls: The times of each call.
-    """
-
-    side: str
-    latency: float
-    kind: str
-    calls: list[Times] = field(default_factory=list)
-
-    def figures(self) -> dict[str, tuple[float, float]]:
-        """Median and 95th percentile of each step."""
-        columns = {step: sorted(call[step] for call in self.calls) for step in STEPS}
-        return {step: (statistics.median(c), percentile(c, 95)) for step, c in columns.items()}
-
-
-def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The smallest value that `percent` of all are not above (nearest rank)."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
-
-
-@asynccontextmanager
-async def running(side: Side, script: str, *arguments: str) -> AsyncIterator[None]:
-    """Serve a side's business number with a process of its own."""
-    account, port = side.meta.account, free_port()
-    environ = os.environ | {
-        "WHATSAPP_TOKEN": account.token,
-        "WHATSAPP_PHONE_NUMBER_ID": account.phone_number_id,
-        "WHATSAPP_APP_SECRET": account.app_secret,
-        "WHATSAPP_WEBHOOK_VERIFICATION_TOKEN": account.verification_token,
-        "WHATSAPP_GRAPH_URL": side.meta.graph_url,
-        # pipecat's runner reads .env files, and what they say wins.
-        "PYTHON_DOTENV_DISABLED": "1",
-    }
-    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            *command, env=environ, stdout=log, stderr=log
-        )
-        try:
-            await subscribe(side.meta, f"http://127.0.0.1:{port}/whatsapp", process)
-            yield
-        except BaseException:
-            log.seek(0)
-            sys.stderr.write(log.read()[-4000:].decode(errors="replace"))
-            raise
-        finally:
-            await stop(process)
-
-
-async def subscribe(meta: SimulatedMeta, url: str, process: asyncio.subprocess.Process) -> None:
-    """Subscribe as soon as the process answers."""
+async def hear_greeting(call: LeanCall) -> None:
+    """Wait until as much sound was heard as the bot's greeting has."""
+    decoder, done, heard = OpusDecoder(), 0, 0
     async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await meta.subscribe(url)
-            except SubscriptionError:
-                if process.returncode is not None:
-                    raise
-            await asyncio.sleep(0.1)
+        while heard < GREETING_SECONDS * OPUS_CLOCK:
+            await asyncio.sleep(0.02)
+            for _, data in call.received[done:]:
+                sound = decoder.decode(RtpPacket.parse(data).payload)
+                done += 1
+                if np.abs(sound.astype(np.int32)).max(initial=0) > SOUND_LEVEL:
+                    heard += len(sound)
 
 
-async def stop(process: asyncio.subprocess.Process) -> None:
-    """Tell a process to end, and kill it if it does not."""
-    if process.returncode is None:
-        process.terminate()
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def find_greeting(call: LeanCall) -> tuple[float, float]:
+    """When the greeting began, monotonic s, and how like its beginning is to what was said."""
+    heard = timeline(call.received)
+    start = chirp(OPUS_CLOCK, GREETING_SECONDS)[: round(FIRST_SECONDS * OPUS_CLOCK)]
+    place, likeness = find(start, heard.samples)
+    return heard.time_of(place), likeness
 
 
 async def warm_up() -> None:
@@ -196,114 +138,150 @@ async def warm_up() -> None:
         whatsapp = WhatsApp(meta)
         try:
             await whatsapp.serve(bot)
-            call = await (await whatsapp.phone()).dial()
-            await call.hears(lambda recording: recording.received > 0, PATIENCE)
+            call = await LeanCall.dial(meta)
+            await call.heard()
+            await call.hang_up()
         finally:
             await whatsapp.close()
 
 
-async def measure(calls: int, latencies: Sequence[float]) -> list[Row]:
-    """Call both sides in turn.
+Row = dict[str, Any]
+"""What one side did in some calls: scenario, side, graph_ms, calls, and a summary of each step."""
 
-    Args:
-        calls: Warm calls of each side, for each latency.
-        latencies: What each Graph request takes, ms.
-    """
+
+async def measure(args: argparse.Namespace) -> list[Row]:
+    """Measure the scenarios; one that cannot be had gives a row that says so."""
     rows: list[Row] = []
-    task = asyncio.current_task()
-    assert task is not None
-    # Cancelled and not killed, so that no process is left behind.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await warm_up()
-    async with AsyncExitStack() as stack:
-        sides = {name: Side() for name in SIDES}
-        for name, side in sides.items():
-            await stack.enter_async_context(side.meta)
-            await stack.enter_async_context(running(side, *SIDES[name]))
-        rows += await take_turns(sides, 1, latencies[0], FIRST)
-        for latency in latencies:
-            rows += await take_turns(sides, calls, latency, WARM)
+    for scenario in args.scenarios:
+        if scenario == DOCKER and not in_namespace():
+            rows += await measure_in_namespace(args)
+        else:
+            rows += await measure_scenario(scenario, args)
     return rows
 
 
-async def take_turns(sides: dict[str, Side], calls: int, latency: float, kind: str) -> list[Row]:
+async def measure_scenario(scenario: str, args: argparse.Namespace) -> list[Row]:
+    """Call both sides in turn, at each latency."""
+    few = scenario in (DEAD, DOCKER)
+    calls = min(args.calls, FEW) if few else args.calls
+    latencies = args.latency[:1] if few else args.latency
+    rows: list[Row] = []
+    async with AsyncExitStack() as stack:
+        environ = await stack.enter_async_context(environment(scenario))
+        sides = [await stack.enter_async_context(running(name, environ)) for name in args.sides]
+        first = await take_turns(FIRST, sides, 1, latencies[0])
+        if scenario == PLAIN:
+            rows += first
+        for latency in latencies:
+            rows += await take_turns(scenario, sides, calls, latency)
+    return rows
+
+
+@asynccontextmanager
+async def environment(scenario: str) -> AsyncIterator[dict[str, str]]:
+    """What a scenario changes in the bots' environment."""
+    environ = {"BENCH_GREETING": "1"}
+    async with AsyncExitStack() as stack:
+        if scenario == SLOW:
+            environ["BENCH_START"] = "0.3"
+        elif scenario == DEAD:
+            environ["PIPECAT_ICE_SERVERS"] = await stack.enter_async_context(
+                stun_server("127.0.0.1")
+            )
+        elif scenario == DOCKER:
+            environ["PIPECAT_ICE_SERVERS"] = await stack.enter_async_context(
+                stun_server(OUTER, answered=[OUTER])
+            )
+        yield environ
+
+
+async def take_turns(scenario: str, sides: Sequence[Side], calls: int, latency: float) -> list[Row]:
     """Call each side so many times, the one after the other."""
-    rows = {name: Row(name, latency, kind) for name in sides}
+    watches = [Watch(side) for side in sides]
+    times: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
     for _ in range(calls):
-        for name, side in sides.items():
-            side.meta.faults.latency = latency / 1000
-            rows[name].calls.append(await side.call())
+        for watch in watches:
+            watch.side.meta.faults.latency = latency / 1000
+            times[watch.side.name].append(await watch.call())
             await asyncio.sleep(PAUSE)
-    return list(rows.values())
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The figures as text."""
-    lines = [" | ".join([f"{'':16}", "Graph ms", f"{'':14}", *(f"{s:>15}" for s in STEPS)])]
-    for row in rows:
-        figures = row.figures()
-        single = len(row.calls) == 1
-        cells = [
-            f"{m:15.1f}" if single else f"{f'{m:.1f} / {p:.1f}':>15}"
-            for m, p in (figures[step] for step in STEPS)
-        ]
-        kind = row.kind if row.kind == FIRST else f"{len(row.calls)} {row.kind}"
-        lines.append(" | ".join([f"{row.side:16}", f"{row.latency:8.0f}", f"{kind:14}", *cells]))
-    return "\n".join(lines)
-
-
-def heading() -> dict[str, str]:
-    """Where and how this was measured."""
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "pipecat": version("pipecat-ai"),
-        "command": shlex.join(["python", *sys.argv]),
-    }
-
-
-def cpu() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "unknown")
-
-
-def report(rows: Sequence[Row]) -> str:
-    """All that is to be read."""
-    head = "\n".join(f"{name + ':':9}{value}" for name, value in heading().items())
-    return f"{head}\n\n{table(rows)}\n\n{NOTES}"
-
-
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write the figures as JSON."""
-    figures = [
-        {"side": r.side, "graph_ms": r.latency, "kind": r.kind, "calls": len(r.calls)}
-        | {s: {"median": round(m, 2), "p95": round(p, 2)} for s, (m, p) in r.figures().items()}
-        for r in rows
+    return [
+        {"scenario": scenario, "side": name, "graph_ms": latency, "calls": calls}
+        | {step: summary([call[step] for call in own]) for step in STEPS}
+        | {"likeness": round(min(call["likeness"] for call in own), 3)}
+        for name, own in times.items()
     ]
-    path.write_text(json.dumps(heading() | {"rows": figures}, indent=1) + "\n")
+
+
+async def measure_in_namespace(args: argparse.Namespace) -> list[Row]:
+    """Let this script measure in a network namespace, where the machine lets us have one."""
+    reason = why_no_namespace()
+    if reason is not None:
+        return [{"scenario": DOCKER, "skipped": reason}]
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        await run_in_namespace(
+            *(sys.executable, __file__, "--scenarios", DOCKER, "--sides", *args.sides),
+            *("--calls", str(args.calls), "--latency", str(args.latency[0]), "--json", file.name),
+        )
+        rows: list[Row] = json.load(file)["rows"]
+        return rows
+
+
+def figures(rows: Sequence[Row]) -> str:
+    """The table, and what was skipped."""
+    columns = ("", "side", "Graph ms", "calls", *STEPS, "likeness")
+    lines = [
+        (
+            *(row["scenario"], row["side"], f"{row['graph_ms']:.0f}", str(row["calls"])),
+            *(_cell(row[step], row["calls"]) for step in STEPS),
+            f"{row['likeness']:.3f}",
+        )
+        for row in rows
+        if "skipped" not in row
+    ]
+    skipped = [
+        f"\n{row['scenario']}: skipped, {row['skipped']}" for row in rows if "skipped" in row
+    ]
+    return table(columns, lines) + "".join(skipped)
+
+
+def _cell(step: dict[str, float], calls: int) -> str:
+    median = f"{step['median']:.1f}"
+    return median if calls == 1 else f"{median} / {step['p95']:.1f}"
+
+
+def draw(figure: Figure, rows: Sequence[Row]) -> None:
+    """The medians of all steps, a panel for each scenario, at its last latency."""
+    last = {(row["scenario"], row["side"]): row for row in rows if "skipped" not in row}
+    scenarios = list(dict.fromkeys(scenario for scenario, _ in last))
+    panels = figure.subplots(1, len(scenarios), sharey=True, squeeze=False)[0]
+    labels = {}
+    for (scenario, side), row in last.items():
+        panel = panels[scenarios.index(scenario)]
+        places = np.arange(len(STEPS)) + 0.4 * list(COLOURS).index(side)
+        values = [row[step]["median"] for step in STEPS]
+        labels[side] = panel.barh(places, values, 0.4, color=COLOURS[side])
+        panel.set(title=f"{scenario},\nGraph {row['graph_ms']:.0f} ms", xlabel="ms", xscale="log")
+    panels[0].set_yticks(np.arange(len(STEPS)) + 0.2, STEPS)
+    panels[0].invert_yaxis()
+    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=2)
 
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description="Time to answer a call.")
-    parser.add_argument("--calls", type=int, default=20, help="warm calls of each side")
+    parser = options("Time to answer a call, and to be heard.")
+    parser.add_argument("--calls", type=int, default=10, help="calls of each side")
     parser.add_argument(
         "--latency", type=float, nargs="+", default=[0, 80], help="of each Graph request, ms"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=SCENARIOS)
     args = parser.parse_args()
     if not 1 <= args.calls <= MAX_CALLS:
         parser.error(f"--calls must be from 1 to {MAX_CALLS}")
-    logger.remove()
-    rows = asyncio.run(measure(args.calls, args.latency))
-    print(report(rows))
-    if args.json is not None:
-        save(args.json, rows)
+    if in_namespace():
+        set_up_interfaces()
+    rows = run(lambda: measure(args))
+    publish(Report(figures(rows), NOTES, rows, lambda figure: draw(figure, rows)), args)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/capacity.py --seconds 10 --plot capacity.png
+    python benchmarks/capacity.py --seconds 6 --plot capacity.png
 
 Every caller hums without a pause, the bot echoes, and what comes back is judged in slots of 20 ms,
 as its RTP timestamps have them. A slot is bad when it is
@@ -52,7 +52,7 @@ NOTES = """\
 CPU: user and system time of the server process, all threads, per second of call, without starting
 and answering. A 20 ms slot of the echo is bad when it is missing, more than 60 ms later than with
 the call's smallest transit time, or silent; a number of calls is held up to 0.5 % of bad slots. Of
-a number that is not held the best of three tries counts, since others may disturb the machine.
+a number that is not held the best of two tries counts, since others may disturb the machine.
 The servers' processes share one core, of which only one at a time is called; Meta and the callers
 have the other. Callers' load: the share of its core that this process used, which shall stay well
 below 100 %."""
@@ -316,9 +316,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="+", help="numbers to try, and no search")
     parser.add_argument("--start", type=int, default=8, help="calls with which the search begins")
     parser.add_argument("--precision", type=float, default=0.1, help="of the search, 0 to 1")
-    parser.add_argument("--seconds", type=float, default=8, help="that are judged")
-    parser.add_argument("--settle", type=float, default=3, help="seconds before that")
-    parser.add_argument("--tries", type=int, default=3, help="of a number that is not held")
+    parser.add_argument("--seconds", type=float, default=6, help="that are judged")
+    parser.add_argument("--settle", type=float, default=2, help="seconds before that")
+    parser.add_argument("--tries", type=int, default=2, help="of a number that is not held")
     parser.add_argument("--equal-rates", action="store_true", help="16 kHz in and out")
     args = parser.parse_args()
     steps = run(lambda: measure(args))

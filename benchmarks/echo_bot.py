@@ -53,7 +53,7 @@ class Service(FrameProcessor):
         """Take time to start."""
         await super().process_frame(frame, direction)
         if isinstance(frame, StartFrame):
-            await asyncio.sleep(float(os.environ.get("BENCH_START", "0")))
+            await asyncio.sleep(float(os.environ["BENCH_START"]))
         await self.push_frame(frame, direction)
 
 
@@ -61,8 +61,9 @@ async def run_bot(transport: BaseTransport, runner_args: RunnerArguments) -> Non
     """Run the pipeline until the caller hangs up."""
     folder = os.environ.get("BENCH_RECORD")
     middle = Recorder(folder) if folder else Echo()
+    services = [Service()] if "BENCH_START" in os.environ else []
     worker = PipelineWorker(
-        Pipeline([transport.input(), Service(), middle, transport.output()]), params=_params()
+        Pipeline([transport.input(), *services, middle, transport.output()]), params=_params()
     )
 
     @transport.event_handler("on_client_connected")

@@ -69,7 +69,7 @@ def save_plot(report: Report, path: Path) -> None:
     # Only now, since most runs draw nothing.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 5), layout="constrained")
+    figure = Figure(figsize=(13, 5), layout="constrained")
     report.draw(figure)
     figure.savefig(path, dpi=120)
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/turnaround.py --seconds 20
+    python benchmarks/turnaround.py --seconds 15
 
 A caller says a chirp a second. The delay of one is the time from the arrival of its first sample
 at the server to the departure of its echo's first sample: a sample passes when its packet does,
@@ -176,7 +176,7 @@ def draw(figure: Figure, echoes: Sequence[Echoes]) -> None:
 def main() -> None:
     """Measure, and print."""
     parser = options("Delay through an echo bot, from packet in to packet out.")
-    parser.add_argument("--seconds", type=float, default=20, help="length of the calls")
+    parser.add_argument("--seconds", type=float, default=15, help="length of the calls")
     parser.add_argument(
         "--configurations", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS)
     )
