@@ -68,6 +68,7 @@ class LeanCall:
         received: When each packet came, monotonic s, and the packet.
         accepted_at: When the business's accept came, monotonic s.
         started_at: When the call began to speak, monotonic s.
+        lateness: By how much a packet left too late at the worst, s: the caller's own fault.
     """
 
     def __init__(self, endpoint: LiteEndpoint, departures: Iterable[Departure], phase: float):
@@ -75,6 +76,7 @@ class LeanCall:
         self.received: list[tuple[float, bytes]] = []
         self.accepted_at: float | None = None
         self.started_at: float | None = None
+        self.lateness = 0.0
         self._endpoint = endpoint
         self._departures = iter(departures)
         self._phase = phase
@@ -167,6 +169,7 @@ class LeanCall:
     def _speak(self, start: float, departure: Departure | None) -> None:
         """Send what is due, and come back for the next."""
         while departure is not None and start + departure.at <= self._loop.time() + TIMER_SECONDS:
+            self.lateness = max(self.lateness, self._loop.time() - start - departure.at)
             self._send(departure)
             departure = next(self._departures, None)
         if departure is not None:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from callers import LeanCall, forever
 from report import COLOURS, Report, options, publish, table
+from search import Bisection, Given
 from sides import Side, run, running
 from sounds import PACKET_SECONDS, encode, hum, timeline
 
@@ -46,7 +47,6 @@ BETWEEN_CALLS = 0.05
 PAUSE = 0.5
 """Seconds for what is late, and for what is put away after the calls."""
 
-MAX_CALLS = 200
 
 NOTES = """\
 CPU: user and system time of the server process, all threads, per second of call, without starting
@@ -110,55 +110,6 @@ class Step:
         }
 
 
-class Bisection:
-    """Looks for the largest number of calls that is held.
-
-    Args:
-        start: The first number to try.
-        precision: When the largest number held and the smallest that is not are so close, relative
-            to the former, the search is over.
-    """
-
-    def __init__(self, start: int, precision: float) -> None:
-        self._held = 0
-        self._too_many = MAX_CALLS + 1
-        self._start = start
-        self._precision = precision
-
-    def next(self) -> int | None:
-        """How many calls to try; None at the end."""
-        if not self._held:
-            return None if self._too_many == 1 else min(self._start, self._too_many // 2)
-        if self._too_many > MAX_CALLS:
-            more = self._held * 3 // 2 + 1
-            return more if more <= MAX_CALLS else None
-        gap = self._too_many - self._held
-        close = gap <= max(1, int(self._held * self._precision))
-        return None if close else self._held + gap // 2
-
-    def note(self, step: Step) -> None:
-        """Take the result of a try in."""
-        if step.is_held:
-            self._held = step.calls
-        else:
-            self._too_many = step.calls
-
-
-class Given:
-    """Goes through a given list of numbers of calls."""
-
-    def __init__(self, calls: Sequence[int]) -> None:
-        self._calls = list(calls)
-
-    def next(self) -> int | None:
-        """How many calls to try; None at the end."""
-        return self._calls[0] if self._calls else None
-
-    def note(self, step: Step) -> None:
-        """Go on to the next."""
-        self._calls.pop(0)
-
-
 async def measure(args: argparse.Namespace) -> list[Step]:
     """Measure the sides in turn, until each has its answer."""
     steps: list[Step] = []
@@ -177,7 +128,7 @@ async def measure(args: argparse.Namespace) -> list[Step]:
                 calls = plan.next()
                 if calls is not None:
                     steps.append(await best_of(side, calls, hummed, args))
-                    plan.note(steps[-1])
+                    plan.note(calls, is_held=steps[-1].is_held)
     return steps
 
 

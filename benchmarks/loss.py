@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from callers import Departure, LeanCall
 from hearing import Heard, Spoken, Verdict, judge
+from lines import CONDITIONS, Condition, fates
 from report import COLOURS, Report, options, publish, table
 from sides import PATIENCE, Side, run, running
 from sounds import PACKET_SECONDS, Samples, encode, speech
@@ -37,40 +37,9 @@ if TYPE_CHECKING:
 LEAD_IN, TAIL = 2.0, 1.5
 """Silence before and after the speech, s: both bots have started, and everything has arrived."""
 
-REORDER_DELAY = 0.05
 DTX_REFRESH = 20
 """In silence an encoder with DTX sends one packet of so many (libopus: 400 ms)."""
 
-
-@dataclass(frozen=True)
-class Condition:
-    """What a line does.
-
-    Parameters:
-        loss: Share of packets that never arrive, 0 to 1.
-        burst: Mean length of a loss, packets (Gilbert's model); None loses each independently.
-        jitter: Each packet is late by something between 0 and this, s; it may overtake others.
-        reorder: Share of packets that are 50 ms late.
-        dtx: The phone sends nearly nothing in silence.
-    """
-
-    loss: float = 0.0
-    burst: float | None = None
-    jitter: float = 0.0
-    reorder: float = 0.0
-    dtx: bool = False
-
-
-CONDITIONS = {
-    "perfect": Condition(),
-    **{f"{loss} % lost": Condition(loss / 100) for loss in (1, 3, 5, 10, 20)},
-    **{f"{loss} % lost in bursts": Condition(loss / 100, burst=3) for loss in (1, 3, 5, 10, 20)},
-    **{f"{jitter} ms jitter": Condition(jitter=jitter / 1000) for jitter in (10, 30, 60)},
-    "5 % lost, 30 ms jitter": Condition(0.05, jitter=0.03),
-    "5 % reordered": Condition(reorder=0.05),
-    "DTX": Condition(dtx=True),
-    "DTX, 5 % lost": Condition(0.05, dtx=True),
-}
 
 NOTES = """\
 Heard: seconds of sound that the pipeline got in the time in which the speech was sent. Hole: 20 ms
@@ -79,16 +48,25 @@ speech that is sound, but unlike what was said. Delay: from departure to the pip
 the windows of speech that were found again, with the line's own delay; growth: last third minus
 first third. PESQ wideband (1 to 4.6) and STOI (0 to 1) compare with what was said before the codec;
 what came earlier or later is put in its place first, and what was cut out is silence there.
-Mean length of a burst: 3 packets."""
+Mean length of a burst: 3 packets. Caller late: by how much the caller sent its latest packet too
+late; more than some ms mean a disturbed machine."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one call was heard."""
+    """How one call was heard.
+
+    Parameters:
+        side: Which side.
+        condition: Which of `CONDITIONS`.
+        verdict: How it was heard.
+        lateness: By how much the caller itself was late at the worst, ms.
+    """
 
     side: str
     condition: str
     verdict: Verdict
+    lateness: float
 
     def row(self) -> dict[str, Any]:
         """The figures for programs."""
@@ -105,27 +83,9 @@ class Result:
             "growth_ms": round(v.growth, 1),
             "pesq": round(v.pesq, 3),
             "stoi": round(v.stoi, 3),
+            "caller_late_ms": round(self.lateness, 1),
             "delays": [[round(at, 3), round(delay, 1)] for at, delay in v.delays],
         }
-
-
-def fates(condition: Condition, count: int, seed: int) -> Iterator[float | None]:
-    """How late each packet is, s; None for one that is lost."""
-    draw = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    losing = False
-    for _ in range(count):
-        losing = draw.random() < _loss_after(condition, losing=losing)
-        jitter, reorder = draw.random() * condition.jitter, draw.random() < condition.reorder
-        yield None if losing else jitter + REORDER_DELAY * reorder
-
-
-def _loss_after(condition: Condition, *, losing: bool) -> float:
-    """How likely a packet is lost, after one that was lost or not."""
-    if condition.burst is None:
-        return condition.loss
-    if losing:
-        return 1 - 1 / condition.burst
-    return condition.loss / (1 - condition.loss) / condition.burst
 
 
 def departures(condition: Condition, seconds: float, seed: int) -> list[Departure]:
@@ -192,17 +152,22 @@ async def measure(args: argparse.Namespace) -> list[Result]:
                 *(speak(side, path, scripts, args) for side, path in recorders)
             )
         return [
-            Result(side.name, condition, judge(spoken, Heard.read(path)))
+            Result(
+                side=side.name,
+                condition=name,
+                verdict=judge(_spoken(call, args.seconds), Heard.read(path)),
+                lateness=1000 * call.lateness,
+            )
             for group in zip(*calls, strict=True)
-            for (side, _), (condition, spoken, path) in zip(recorders, group, strict=True)
+            for (side, _), (name, call, path) in zip(recorders, group, strict=True)
         ]
 
 
 async def speak(
     side: Side, folder: Path, scripts: dict[str, list[Departure]], args: argparse.Namespace
-) -> list[tuple[str, Spoken, Path]]:
-    """Place the calls to one side: condition, what was said, and where it was written down."""
-    spoken: list[tuple[str, Spoken, Path]] = []
+) -> list[tuple[str, LeanCall, Path]]:
+    """Place the calls to one side: condition, call, and where it was written down."""
+    placed: list[tuple[str, LeanCall, Path]] = []
     for names in batches(list(scripts), args.together):
         calls: list[LeanCall] = []
         for name in names:
@@ -213,10 +178,10 @@ async def speak(
         await asyncio.gather(*(call.said() for call in calls))
         await asyncio.gather(*(call.hang_up() for call in calls))
         for name, call in zip(names, calls, strict=True):
-            path = folder / f"{len(spoken) + 1}.json"
+            path = folder / f"{len(placed) + 1}.json"
             await _written(path)
-            spoken.append((name, _what_was_said(call, args.seconds), path))
-    return spoken
+            placed.append((name, call, path))
+    return placed
 
 
 def batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -224,7 +189,7 @@ def batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
     return [names[first : first + size] for first in range(0, len(names), size)]
 
 
-def _what_was_said(call: LeanCall, seconds: float) -> Spoken:
+def _spoken(call: LeanCall, seconds: float) -> Spoken:
     assert call.started_at is not None
     pcm = material(seconds)
     start, end = round(LEAD_IN * RATE), len(pcm) - round(TAIL * RATE)
@@ -246,8 +211,9 @@ def figures(results: Sequence[Result]) -> str:
         cells = [f"{v.heard:.2f} of {v.spoken:.2f}", str(len(v.holes))]
         cells += [f"{max(v.holes, default=0):.0f}", f"{v.concealed:.1%}"]
         cells += [f"{v.delay:.1f}", f"{v.growth:.1f}", f"{v.pesq:.2f}", f"{v.stoi:.2f}"]
+        cells += [f"{result.lateness:.1f}"]
         rows.append((result.condition, result.side, *cells))
-    return table((*columns, "PESQ", "STOI"), rows)
+    return table((*columns, "PESQ", "STOI", "caller late"), rows)
 
 
 def draw(figure: Figure, results: Sequence[Result]) -> None:

@@ -54,7 +54,8 @@ ms from a chirp's arrival at the server to its echo's departure. Growth: median 
 of the call minus median of the first third. Default rates: 16 kHz in, 24 kHz out; equal: 16 kHz.
 Chunks as each side has them by default: in-tree 40 ms, pipecat-whatsapp 20 ms. Stalls: the bot
 blocks its event loop for 150 ms every 2 s. Nothing is subtracted: 6.5 ms are the look-ahead of the
-bot's own Opus encoder. Both sides are called at the same time and share one core."""
+bot's own Opus encoder. Both sides are called at the same time and share one core. Caller late: by
+how much the caller sent its latest packet too late; more than some ms mean a disturbed machine."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,13 @@ class Echoes:
         configuration: Which of `CONFIGURATIONS`.
         delays: When each chirp was said, s from the first, and its delay, ms; NaN if it was
             not heard again.
+        lateness: By how much the caller itself was late at the worst, ms.
     """
 
     side: str
     configuration: str
     delays: Sequence[tuple[float, float]]
+    lateness: float
 
     @property
     def heard(self) -> list[float]:
@@ -92,6 +95,7 @@ class Echoes:
             "heard": len(self.heard),
             "delay_ms": summary(self.heard) if self.heard else None,
             "growth_ms": round(self.growth, 2) if self.heard else None,
+            "caller_late_ms": round(self.lateness, 1),
             "delays": [[round(at, 3), round(delay, 2)] for at, delay in self.delays],
         }
 
@@ -116,7 +120,7 @@ async def listen(side: Side, configuration: str, seconds: float) -> Echoes:
     await call.heard()
     await call.said()
     await call.hang_up()
-    return Echoes(side.name, configuration, find_echoes(call, onsets))
+    return Echoes(side.name, configuration, find_echoes(call, onsets), 1000 * call.lateness)
 
 
 def say(onsets: Sequence[float]) -> bytes:
@@ -139,14 +143,15 @@ def find_echoes(call: LeanCall, onsets: Sequence[float]) -> list[tuple[float, fl
         earliest = heard.first_sample_after(said - PACKET_SECONDS)
         window = heard.samples[earliest:][: round(PERIOD * OPUS_CLOCK)]
         place, likeness = find(needle, window)
-        echoed = heard.time_of(earliest + place) if likeness > LIKENESS else math.nan
-        delays.append((onset - onsets[0], (echoed - said) * 1000))
+        delay = heard.time_of(earliest + place) - said
+        found = likeness > LIKENESS and delay > 0
+        delays.append((onset - onsets[0], 1000 * delay if found else math.nan))
     return delays
 
 
 def figures(echoes: Sequence[Echoes]) -> str:
     """The table."""
-    columns = ("", "side", "chirps", "heard", "median", "p95", "growth")
+    columns = ("", "side", "chirps", "heard", "median", "p95", "growth", "caller late")
     rows = []
     for echo in echoes:
         cells = ["-"] * 3
@@ -154,7 +159,7 @@ def figures(echoes: Sequence[Echoes]) -> str:
             delay = summary(echo.heard)
             cells = [f"{v:.1f}" for v in (delay["median"], delay["p95"], echo.growth)]
         counts = str(len(echo.delays)), str(len(echo.heard))
-        rows.append((echo.configuration, echo.side, *counts, *cells))
+        rows.append((echo.configuration, echo.side, *counts, *cells, f"{echo.lateness:.1f}"))
     return table(columns, rows)
 
 
@@ -170,7 +175,8 @@ def draw(figure: Figure, echoes: Sequence[Echoes]) -> None:
         panel.plot(times, delays, "o-", color=COLOURS[echo.side], label=echo.side)
         panel.set(title=echo.configuration, xlabel="time in the call, s")
     panels[names[0]].set(ylabel="delay through an echo bot, ms", ylim=0)
-    panels[names[0]].legend()
+    handles = {line.get_label(): line for panel in panels.values() for line in panel.lines}
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=2)
 
 
 def main() -> None:

@@ -90,16 +90,27 @@ async def test_speech_on_a_bad_line_is_judged_on_both_sides(tmp_path: Path) -> N
 
 @pytest.fixture
 def loss(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return _import("loss", monkeypatch)
+    require_bench()
+    return import_benchmark("loss", monkeypatch)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return import_benchmark("lines", monkeypatch)
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return import_benchmark("search", monkeypatch)
 
 
 @pytest.fixture
 def hearing(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return _import("hearing", monkeypatch)
-
-
-def _import(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     require_bench()
+    return import_benchmark("hearing", monkeypatch)
+
+
+def import_benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module(name)
 
@@ -109,19 +120,30 @@ def require_bench() -> None:
         pytest.importorskip(name, reason=f"{name} is not installed: pip install -e '.[bench]'")
 
 
-def test_the_same_seed_gives_packets_the_same_fates(loss: Any) -> None:
-    line = loss.Condition(loss=0.05, jitter=0.03, reorder=0.1)
-    assert list(loss.fates(line, 500, seed=1)) == list(loss.fates(line, 500, seed=1))
-    assert list(loss.fates(line, 500, seed=1)) != list(loss.fates(line, 500, seed=2))
+def test_the_same_seed_gives_packets_the_same_fates(lines: Any) -> None:
+    line = lines.Condition(loss=0.05, jitter=0.03, reorder=0.1)
+    assert list(lines.fates(line, 500, seed=1)) == list(lines.fates(line, 500, seed=1))
+    assert list(lines.fates(line, 500, seed=1)) != list(lines.fates(line, 500, seed=2))
 
 
 @pytest.mark.parametrize("burst", [None, 3])
-def test_as_many_packets_are_lost_as_the_line_says(loss: Any, burst: float | None) -> None:
-    fates = list(loss.fates(loss.Condition(loss=0.1, burst=burst), 50_000, seed=1))
+def test_as_many_packets_are_lost_as_the_line_says(lines: Any, burst: float | None) -> None:
+    fates = list(lines.fates(lines.Condition(loss=0.1, burst=burst), 50_000, seed=1))
     lost = [fate is None for fate in fates]
     assert sum(lost) / len(lost) == pytest.approx(0.1, abs=0.01)
     runs = sum(now and not before for before, now in zip([False, *lost], lost, strict=False))
     assert sum(lost) / runs == pytest.approx(burst or 1 / 0.9, abs=0.15)
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 7, 11, 23, 200])
+def test_the_search_finds_how_many_calls_are_held(search: Any, capacity: int) -> None:
+    plan, best, tries = search.Bisection(start=8, precision=0), 0, 0
+    while (calls := plan.next()) is not None:
+        held = calls <= capacity
+        best, tries = max(best, calls if held else 0), tries + 1
+        plan.note(calls, is_held=held)
+    assert tries < 20
+    assert best == capacity or best > 130
 
 
 def test_only_silence_is_left_out_by_dtx_and_numbered_without_gaps(loss: Any) -> None:
