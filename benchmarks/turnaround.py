@@ -103,24 +103,29 @@ class Echoes:
 async def measure(args: argparse.Namespace) -> list[Echoes]:
     """Measure every configuration, both sides at the same time."""
     echoes: list[Echoes] = []
+    onsets = [LEAD_IN + i * PERIOD for i in range(max(1, int(args.seconds / PERIOD)))]
+    packets = encode(say(onsets))
     for name in args.configurations:
         async with AsyncExitStack() as stack:
             sides = [
                 await stack.enter_async_context(running(side, CONFIGURATIONS[name]))
                 for side in args.sides
             ]
-            echoes += await asyncio.gather(*(listen(side, name, args.seconds) for side in sides))
+            calls = await asyncio.gather(*(speak(side, packets) for side in sides))
+        echoes += [
+            Echoes(side.name, name, find_echoes(call, onsets), 1000 * call.lateness)
+            for side, call in zip(sides, calls, strict=True)
+        ]
     return echoes
 
 
-async def listen(side: Side, configuration: str, seconds: float) -> Echoes:
-    """Place one call, and measure its echoes."""
-    onsets = [LEAD_IN + i * PERIOD for i in range(max(1, int(seconds / PERIOD)))]
-    call = await LeanCall.dial(side.meta, once(encode(say(onsets))))
+async def speak(side: Side, packets: Sequence[bytes]) -> LeanCall:
+    """Place one call, and hang up when all is said."""
+    call = await LeanCall.dial(side.meta, once(packets))
     await call.heard()
     await call.said()
     await call.hang_up()
-    return Echoes(side.name, configuration, find_echoes(call, onsets), 1000 * call.lateness)
+    return call
 
 
 def say(onsets: Sequence[float]) -> bytes:
