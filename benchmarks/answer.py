@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from callers import LeanCall
-from echo_bot import bot
 from report import COLOURS, Report, options, publish, summary, table
 from sides import PATIENCE, Side, run, running
 from sounds import chirp, find, timeline
@@ -134,6 +133,9 @@ def find_greeting(call: LeanCall) -> tuple[float, float]:
 
 async def warm_up() -> None:
     """Place a call within this process, whose own first-time costs shall not be measured."""
+    # Only now that nothing is logged any more: pipecat greets when it is imported.
+    from echo_bot import bot
+
     async with SimulatedMeta() as meta:
         whatsapp = WhatsApp(meta)
         try:

@@ -257,6 +257,7 @@ def draw(figure: Figure, steps: Sequence[Step]) -> None:
     quality.axhline(100 * TOLERATED, color="grey", linestyle=":")
     quality.set(xlabel="calls", ylabel="bad 20 ms slots, %", xlim=0)
     quality.set_yscale("symlog", linthresh=1)
+    quality.set_ylim(0)
     cost.set(xlabel="calls", ylabel="load of the server's core, %", xlim=0, ylim=0)
     figure.legend(loc="outside upper center", ncols=2)
 
