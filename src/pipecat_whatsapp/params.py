@@ -16,7 +16,8 @@ class WhatsAppParams(TransportParams):
         audio_out_enabled: Speak to the caller.
         audio_out_bitrate: The most that is sent, bit/s; WhatsApp asks for 20 kbit/s and gets no
             more than it asks for.
-        audio_out_complexity: Effort of the encoder, 0 (cheap) to 10 (best).
+        audio_out_complexity: Effort of the encoder, 0 (cheap) to 10 (best); less is spent while
+            the calls of this process keep a core busy.
         audio_out_dtx: Send next to nothing while the bot is silent. WhatsApp takes a line without
             packets for a dead one, so packets still go out every 400 ms.
         audio_out_10ms_chunks: 20 ms, one packet of WhatsApp.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -13,6 +14,7 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     InputDTMFFrame,
     StartFrame,
+    StopFrame,
 )
 from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.transports.base_input import BaseInputTransport
@@ -23,6 +25,9 @@ from pipecat_whatsapp.params import WhatsAppParams
 
 if TYPE_CHECKING:
     from pipecat_whatsapp.transport import WhatsAppTransport
+
+MAX_RECEIVED = 500
+"""Frames that wait for a pipeline that is slower than the caller speaks: 10 s."""
 
 
 class WhatsAppInputTransport(BaseInputTransport):
@@ -39,8 +44,10 @@ class WhatsAppInputTransport(BaseInputTransport):
         self._transport = transport
         self._connection = connection
         self._receiver = connection.create_receiver()
-        self._listening = params.audio_in_stream_on_start
-        self._received: asyncio.Queue[bytes | str] = asyncio.Queue()
+        self._whatsapp_params = params
+        self._listening = False
+        self._received: deque[bytes | str] = deque(maxlen=MAX_RECEIVED)
+        self._something_received = asyncio.Event()
         self._receive_task: asyncio.Task[None] | None = None
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
@@ -56,9 +63,9 @@ class WhatsAppInputTransport(BaseInputTransport):
         """Begin to listen."""
         await super().start(frame)
         await self.set_transport_ready(frame)
+        self._listening = self._whatsapp_params.audio_in_stream_on_start
         if self._receive_task is None:
-            put = self._received.put_nowait
-            self._receiver.start(self.sample_rate, on_audio=put, on_key=put)
+            self._receiver.start(self.sample_rate, on_audio=self._put, on_key=self._put)
             self._receive_task = self.create_task(self._receive())
 
     async def stop(self, frame: EndFrame) -> None:
@@ -77,18 +84,46 @@ class WhatsAppInputTransport(BaseInputTransport):
         await super().cleanup()
         await self._transport.cleanup()
 
+    async def pause(self, frame: StopFrame) -> None:
+        """Stop listening until the next start."""
+        await super().pause(frame)
+        self._listening = False
+
+    async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
+        """Push audio downstream, filtered if so wanted.
+
+        The base class has a queue and a task for this, which cost as much as all the rest of
+        receiving; here audio has stood in a queue already.
+        """
+        params = self._whatsapp_params
+        if not params.audio_in_enabled or not self._listening:
+            return
+        if params.audio_in_filter:
+            frame.audio = await params.audio_in_filter.filter(frame.audio)
+        if frame.audio and params.audio_in_passthrough:
+            await self.push_frame(frame)
+
     async def _start_audio_in_streaming(self) -> None:
         self._listening = True
 
+    def _put(self, received: bytes | str) -> None:
+        self._received.append(received)
+        self._something_received.set()
+
     async def _receive(self) -> None:
         while True:
-            received = await self._received.get()
-            if isinstance(received, str):
-                await self._press(received)
-            elif self._listening:
-                await self.push_audio_frame(
-                    InputAudioRawFrame(audio=received, sample_rate=self.sample_rate, num_channels=1)
-                )
+            await self._something_received.wait()
+            self._something_received.clear()
+            while self._received:
+                await self._hear(self._received.popleft())
+
+    async def _hear(self, received: bytes | str) -> None:
+        if isinstance(received, str):
+            await self._press(received)
+        else:
+            await self.push_audio_frame(
+                InputAudioRawFrame(audio=received, sample_rate=self.sample_rate, num_channels=1)
+            )
 
     async def _press(self, key: str) -> None:
         await self._transport.on_key(key)

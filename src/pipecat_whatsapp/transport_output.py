@@ -68,6 +68,7 @@ class WhatsAppOutputTransport(BaseOutputTransport):
             encoder,
             self.sample_rate,
             max_bitrate=bitrate,
+            max_complexity=params.audio_out_complexity,
             dtx=params.audio_out_dtx,
             telephone_event_payload_type=self._connection.telephone_event_payload_type,
         )

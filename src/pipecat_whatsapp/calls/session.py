@@ -18,7 +18,7 @@ from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import GraphError, GraphUnreachableError, SdpError
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
-from pipecat_whatsapp.media.quality import CallQuality
+from pipecat_whatsapp.media.quality import QualityMeter
 from pipecat_whatsapp.media.sdp import read_offer
 from pipecat_whatsapp.meta.events import CallConnect, CallTerminate
 from pipecat_whatsapp.meta.graph import GraphClient
@@ -59,6 +59,7 @@ class CallSession:
         self._bot = desk.bot
         self._loop = asyncio.get_running_loop()
         self._arrived = self._loop.time()
+        self._meter = QualityMeter(self._arrived)
         self._deadline = self._arrived + self._timing.accept_deadline - age_of(connect)
         self._context = contextvars.copy_context()
         self._timers: list[asyncio.TimerHandle] = []
@@ -269,13 +270,13 @@ class CallSession:
         """Let sound through, and watch over it until the far end is gone."""
         assert self._connection is not None  # noqa: S101 - the law opens media after an answer only
         await self._connection.open()
-        cause, silence = await watch(
-            self._connection, self._timing, self._arrived, on_quality=self._note_quality
-        )
+        cause, silence = await watch(self._review, self._connection.has_consent, self._timing)
         self.hang_up(cause, f"no sign of life from the caller for {silence:.0f} s")
 
-    def _note_quality(self, quality: CallQuality) -> None:
-        self.call.quality = quality
+    async def _review(self) -> int:
+        assert self._connection is not None  # noqa: S101 - media are open
+        self.call.quality, packets = await self._connection.review(self._meter)
+        return packets
 
     async def _tell(self, request: Callable[[str, str], Awaitable[None]]) -> None:
         """Tell Meta that the call is over."""
@@ -291,6 +292,8 @@ class CallSession:
         for timer in self._timers:
             timer.cancel()
         if self._connection is not None:
+            if self._connection.is_connected():
+                await self._review()
             await self._connection.close()
         self._pre_accept_sent.set()
         await self._end_bot()

@@ -1,24 +1,20 @@
-"""Watches over a call's media: measures them, and notices when the far end is gone."""
+"""Watches over a call's media, and notices when the far end is gone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from pipecat_whatsapp.calls.call import Cause
 from pipecat_whatsapp.config import Timing
-from pipecat_whatsapp.media.connection import WhatsAppConnection
-from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
 
 REVIEW_SECONDS = 1.0
 
 
 async def watch(
-    connection: WhatsAppConnection,
+    review: Callable[[], Awaitable[int]],
+    has_consent: Callable[[], Awaitable[bool | None]],
     timing: Timing,
-    arrived: float,
-    *,
-    on_quality: Callable[[CallQuality], None],
 ) -> tuple[Cause, float]:
     """Review a call every second until there is no sign of life from the far end.
 
@@ -27,27 +23,23 @@ async def watch(
     takes part in the call (RFC 7675).
 
     Args:
-        connection: The call's media.
+        review: Measures the call; returns how many packets have come from the far end so far.
+        has_consent: Asks the far end by STUN; None when it cannot be asked.
         timing: How long no sign of life is bearable.
-        arrived: When the call's webhook arrived, seconds of the loop's clock.
-        on_quality: Given the figures of each review.
 
     Returns:
         `NO_MEDIA` when nothing ever came, else `MEDIA_LOST`; and for how long nothing came, s.
     """
-    meter = QualityMeter(arrived)
-    first = last = None
+    first = last = await review()
     # Reviews are counted, not timed: a loop that stalled has packets waiting to be read.
     silent_reviews = 0
     while True:
-        quality, packets = await connection.review(meter)
-        on_quality(quality)
-        first = packets if first is None else first
+        await asyncio.sleep(REVIEW_SECONDS)
+        packets = await review()
         silent_reviews = 0 if packets != last else silent_reviews + 1
         last = packets
         silence = silent_reviews * REVIEW_SECONDS
         if silence >= timing.silence_timeout:
-            alive, never_heard = await connection.has_consent(), last == first
+            alive, never_heard = await has_consent(), last == first
             if alive is False or (silence >= timing.media_timeout and (never_heard or not alive)):
                 return (Cause.NO_MEDIA if never_heard else Cause.MEDIA_LOST), silence
-        await asyncio.sleep(REVIEW_SECONDS)

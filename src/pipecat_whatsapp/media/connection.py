@@ -209,6 +209,8 @@ class WhatsAppConnection(SmallWebRTCConnection):
             The figures, and how many RTP, RTCP and DTLS packets have come from the far end.
         """
         await self._report()
+        if self._sender is not None:
+            self._sender.ease()
         stats = await self.pc.getStats()
         self._adapt(stats)
         quality = meter.assess(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+import numpy as np
 
 QUIET = 330
 """Peak below which audio is silence: 1 % of full scale, -40 dB."""
@@ -10,5 +10,5 @@ QUIET = 330
 
 def is_quiet(pcm: bytes) -> bool:
     """Whether 16-bit PCM is silence, so that some of it may be left out unnoticed."""
-    samples = array("h", pcm)
-    return not samples or max(max(samples), -min(samples)) < QUIET
+    samples = np.frombuffer(pcm, np.int16)
+    return not samples.size or (int(samples.max()) < QUIET and int(samples.min()) > -QUIET)

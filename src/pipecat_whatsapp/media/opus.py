@@ -58,6 +58,9 @@ class Encoder(Protocol):
     def adapt(self, *, bitrate: int, expected_loss: float) -> None:
         """Follow the network: bit/s, and the share of packets lost, 0 to 1."""
 
+    def set_complexity(self, complexity: int) -> None:
+        """Spend so much effort, 0 (cheap) to 10 (best)."""
+
 
 class Decoder(Protocol):
     """Decodes to mono, 16-bit PCM."""
@@ -109,9 +112,9 @@ def create_encoder(
     if library is None:
         from pipecat_whatsapp.media.opus_pyav import PyAVEncoder
 
-        return PyAVEncoder(sample_rate, bitrate=bitrate, complexity=complexity, dtx=dtx)
+        return PyAVEncoder(sample_rate, bitrate=bitrate, complexity=complexity)
     encoder = _LibopusEncoder(library, sample_rate)
-    encoder.control(_SET_COMPLEXITY, complexity)
+    encoder.set_complexity(complexity)
     encoder.control(_SET_DTX, int(dtx))
     encoder.control(_SET_MAX_BANDWIDTH, _bandwidth(max_playback_rate))
     encoder.adapt(bitrate=bitrate, expected_loss=expected_loss)
@@ -252,6 +255,9 @@ class _LibopusEncoder:
 
     def control(self, request: int, value: int) -> None:
         self._check(self._library.opus_encoder_ctl(self._state, request, ctypes.c_int(value)))
+
+    def set_complexity(self, complexity: int) -> None:
+        self.control(_SET_COMPLEXITY, complexity)
 
     def adapt(self, *, bitrate: int, expected_loss: float) -> None:
         percent = min(round(expected_loss * 100), 100)

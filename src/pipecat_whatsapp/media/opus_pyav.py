@@ -1,6 +1,7 @@
 """Opus by PyAV's codecs, for a machine without a libopus that can be called.
 
-They code and decode, but neither recover nor conceal a lost packet: that is silence.
+They code and decode, but know no DTX, and neither recover nor conceal a lost packet: that is
+silence.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ class PyAVEncoder:
         sample_rate: Rate of the audio given, Hz.
         bitrate: Bit/s, on average.
         complexity: 0 (cheap) to 10 (best).
-        dtx: Whether silence is coded as packets that need not be sent.
     """
 
-    def __init__(self, sample_rate: int, *, bitrate: int, complexity: int, dtx: bool) -> None:
+    def __init__(self, sample_rate: int, *, bitrate: int, complexity: int) -> None:
         codec = av.CodecContext.create("libopus", "w")
         assert isinstance(codec, av.AudioCodecContext)  # noqa: S101 - narrows PyAV's type
         codec.sample_rate = sample_rate
@@ -36,7 +36,6 @@ class PyAVEncoder:
             "compression_level": str(complexity),
             "fec": "1",
             "packet_loss": "10",
-            "dtx": str(int(dtx)),
         }
         self._codec = codec
         self._samples = 0
@@ -52,6 +51,9 @@ class PyAVEncoder:
 
     def adapt(self, *, bitrate: int, expected_loss: float) -> None:
         """Change nothing: these codecs take their settings at the start only."""
+
+    def set_complexity(self, complexity: int) -> None:
+        """Change nothing, for the same reason."""
 
 
 class PyAVDecoder:
@@ -76,6 +78,9 @@ class PyAVDecoder:
         Raises:
             ValueError: It is not Opus.
         """
+        if not packet:
+            # To the codec it would be the end of the stream.
+            raise ValueError("an Opus packet has at least one byte")
         try:
             frames = self._codec.decode(av.Packet(packet))
         except av.FFmpegError as error:

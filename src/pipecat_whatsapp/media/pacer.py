@@ -48,6 +48,7 @@ class Pacer:
         self._pardoned = False
         self._was_late = False
         self._silent_slots = MAX_HICCUP + 1  # A call begins with a pause.
+        self._hiccup = 0
 
     def wait(self, now: float, *, has_audio: bool) -> float:
         """How long the next packet has to wait, in seconds; 0 when it may go.
@@ -93,6 +94,7 @@ class Pacer:
             left_out = max(int(late / SLOT) - 1, 0)
             self._was_late = False
             self._silent_slots += 1
+            self._hiccup += left_out + 1
         self._due += (left_out + 1) * SLOT
         timestamp = self.timestamp + left_out * FRAME_TICKS
         self.timestamp = timestamp + FRAME_TICKS
@@ -100,9 +102,6 @@ class Pacer:
 
     def _note_speech(self, left_out: int) -> None:
         """Count by how much speech is behind; after a pause, nothing of it waits any more."""
-        if self._silent_slots > MAX_HICCUP:
-            self.behind = 0
-        else:
-            self.behind += self._silent_slots
-        self.behind += left_out
-        self._silent_slots = 0
+        was_pause = self._silent_slots > MAX_HICCUP
+        self.behind = left_out + (0 if was_pause else self.behind + self._hiccup)
+        self._silent_slots = self._hiccup = 0

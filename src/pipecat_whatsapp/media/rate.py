@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-MIN_BITRATE = 12_000
-"""Bit/s. Below it Opus gives wide-band speech up."""
+MIN_BITRATE = 19_000
+"""Bit/s. Below it libopus gives in-band FEC up, just when it is needed most."""
 
 FEC_FROM = 0.02
 """Loss from which in-band FEC gains more than the bits that it takes from a 20 kbit/s stream."""

@@ -131,6 +131,7 @@ class AudioReceiver:
         if self._decoder is None:
             self._early.append((packet, now))
         else:
+            self._pardoned = False
             self._take(packet, now)
             self._arm()
 

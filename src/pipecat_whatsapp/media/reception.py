@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, SenderReport, unwrap
 
+MAX_DROPOUT = 3000
+MAX_MISORDER = 100
+"""Sequence numbers ahead and back; a greater leap is a restart of the source (RFC 3550 A.1)."""
+
 
 class Reception:
     """Counts one SSRC's packets.
@@ -14,7 +18,7 @@ class Reception:
 
     Attributes:
         ssrc: The stream.
-        received: Packets, without those that came twice in a row.
+        received: Packets, those that came twice included.
         jitter: Interarrival jitter, in clock units (RFC 3550 section 6.4.1).
     """
 
@@ -47,6 +51,8 @@ class Reception:
         """
         self.received += 1
         sequence = unwrap(packet.sequence, self._highest, bits=16)
+        if not -MAX_MISORDER <= sequence - self._highest <= MAX_DROPOUT:
+            self._restart(sequence)
         self._base = min(self._base, sequence)
         if sequence <= self._highest and self.received > 1:
             return
@@ -74,6 +80,12 @@ class Reception:
             lsr=lsr,
             dlsr=min(int((now - came) * 65536), 0xFFFFFFFF),
         )
+
+    def _restart(self, sequence: int) -> None:
+        """Begin to count anew at a number, without anything lost between."""
+        self._base += sequence - 1 - self._highest
+        self._highest = sequence - 1
+        self._last = None
 
     def _note_time(self, timestamp: int, arrival: float) -> None:
         if self._last is not None:

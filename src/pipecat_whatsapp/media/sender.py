@@ -17,8 +17,14 @@ import av
 from aiortc import MediaStreamError, MediaStreamTrack
 
 from pipecat_whatsapp.media.dtmf import tone_payloads
+from pipecat_whatsapp.media.effort import EffortControl
 from pipecat_whatsapp.media.level import is_quiet
-from pipecat_whatsapp.media.opus import DEFAULT_BITRATE, RTP_CLOCK_RATE, Encoder
+from pipecat_whatsapp.media.opus import (
+    DEFAULT_BITRATE,
+    DEFAULT_COMPLEXITY,
+    RTP_CLOCK_RATE,
+    Encoder,
+)
 from pipecat_whatsapp.media.pacer import Pacer
 from pipecat_whatsapp.media.rate import RateControl
 
@@ -57,6 +63,7 @@ class AudioSender(MediaStreamTrack):
         encoder: Codes 20 ms of what is written.
         sample_rate: Rate of the audio written, Hz.
         max_bitrate: What the encoder starts with and never exceeds, bit/s.
+        max_complexity: The same, 0 (cheap) to 10 (best).
         dtx: Whether packets that say nothing are left out.
         telephone_event_payload_type: Payload type of key presses; None when they cannot be sent.
 
@@ -72,6 +79,7 @@ class AudioSender(MediaStreamTrack):
         sample_rate: int,
         *,
         max_bitrate: int = DEFAULT_BITRATE,
+        max_complexity: int = DEFAULT_COMPLEXITY,
         dtx: bool = False,
         telephone_event_payload_type: int | None = None,
     ) -> None:
@@ -79,6 +87,7 @@ class AudioSender(MediaStreamTrack):
         self.first_audio: float | None = None
         self._encoder = encoder
         self._rate = RateControl(max_bitrate)
+        self._effort = EffortControl(max_complexity)
         self._frame_bytes = sample_rate // 50 * 2
         self._dtx = dtx
         self._event_type = telephone_event_payload_type
@@ -102,6 +111,8 @@ class AudioSender(MediaStreamTrack):
         Returns:
             Whether the audio was taken: False once the track has stopped.
         """
+        if self.readyState != "live":
+            return False
         had_audio = self._has_audio
         self._buffer += pcm
         if not had_audio:
@@ -133,7 +144,7 @@ class AudioSender(MediaStreamTrack):
                     self._keys.append(_Event(payload, slot == index == 0, index > 0))
             self._keys.extend([None] * PAUSE_SLOTS)
         self._wake()
-        while self._keys:
+        while self._keys and self.readyState == "live":
             self._sent.clear()
             await self._sent.wait()
 
@@ -141,6 +152,13 @@ class AudioSender(MediaStreamTrack):
         """Take the far end's report: the share of packets lost since the one before, 0 to 1."""
         self._rate.update(loss)
         self._encoder.adapt(bitrate=self._rate.bitrate, expected_loss=self._rate.expected_loss)
+
+    def ease(self) -> None:
+        """Spend less on coding when the event loop is busy, and more when it is not."""
+        before = self._effort.complexity
+        self._effort.update()
+        if self._effort.complexity != before:
+            self._encoder.set_complexity(self._effort.complexity)
 
     def stamp(self, packet: bytes) -> bytes:
         """Give the RTP packet that `recv()` led to its payload type and marker bit."""
