@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -343,3 +345,37 @@ async def test_the_number_of_sources_is_bounded(clock: Clock) -> None:
 
 def test_the_clock_of_opus_divides_into_every_rate() -> None:
     assert all(RTP_CLOCK_RATE % rate == 0 for rate in SAMPLE_RATES)
+
+
+async def test_a_thousand_keys_on_a_bad_line_come_once_or_are_wholly_lost(clock: Clock) -> None:
+    draw = random.Random(1)  # noqa: S311 - repeatable, not secret
+    receiver = AudioReceiver(OFFER)
+    ear = Ear(receiver)
+    stream = RtpStream(1, sequence=65_000)
+    audio = itertools.cycle(opus_packets(tone(1.0)))
+    sent = ""
+
+    def send(payload_type: int, payload: bytes, **options: Any) -> bool:
+        packet = bytes(stream.packet(payload_type, payload, **options))
+        if draw.random() < 0.1:
+            return False
+        receiver.receive(packet)
+        return True
+
+    for _ in range(1000):
+        key, arrived = draw.choice(KEYS), False
+        for tick, payloads in enumerate(tone_payloads(key, draw.randint(2, 6))):
+            for payload in payloads:
+                arrived |= send(EVENT, payload, marker=not tick, back=tick * FRAME_TICKS)
+            stream.advance(FRAME_TICKS)
+            clock.advance(0.02)
+        sent += key * arrived
+        for _ in range(draw.randint(2, 6)):
+            send(OPUS, next(audio))
+            stream.advance(FRAME_TICKS)
+            clock.advance(0.02)
+    assert ear.keys == sent
+    assert len(sent) >= 999
+    seconds = clock.now - 1000.0
+    assert len(ear.frames) * 0.02 == pytest.approx(seconds, rel=0.01), "no audio more or less"
+    assert receiver.statistics().late == 0

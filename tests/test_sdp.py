@@ -1,9 +1,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipecat_whatsapp.errors import SdpError
-from pipecat_whatsapp.media.sdp import MAX_SDP_BYTES, Offer, read_offer, write_answer
+from pipecat_whatsapp.media.answering import answer_offer
+from pipecat_whatsapp.media.sdp import (
+    MAX_SDP_BYTES,
+    Offer,
+    read_offer,
+    read_source,
+    write_answer,
+)
 from pipecat_whatsapp.simulator.offer import write_offer
 from pipecat_whatsapp.simulator.rules import check_answer
 
@@ -124,3 +133,69 @@ def test_the_answer_has_no_telephone_event_when_the_offer_has_none() -> None:
     answer = write_answer(AIORTC_ANSWER, Offer(sdp="", opus_payload_type=111))
     assert "telephone-event" not in answer
     assert "m=audio 51420 UDP/TLS/RTP/SAVPF 111\r\n" in answer
+
+
+def test_a_payload_type_has_seven_bits() -> None:
+    offer = whatsapp_offer().replace("111 126", "111 926").replace(":126 ", ":926 ")
+    assert read_offer(offer).telephone_event_payload_type is None
+
+
+def test_reads_what_the_far_end_can_play() -> None:
+    assert read_offer(whatsapp_offer()).max_playback_rate == 16_000
+    offer = whatsapp_offer().replace("maxplaybackrate=16000;", "")
+    assert read_offer(offer).max_playback_rate is None
+
+
+def test_reads_the_one_source_of_a_description() -> None:
+    assert read_source(AIORTC_ANSWER) == (871000001, "aaaaaaaa-0000-4000-8000-000000000003")
+    with pytest.raises(SdpError, match="no RTP source"):
+        read_source("v=0\r\n")
+
+
+@st.composite
+def damaged_offers(draw: st.DrawFn) -> str:
+    """Offers with lines lost, doubled, cut, shuffled, or with a letter changed."""
+    lines = whatsapp_offer(draw(st.sampled_from(["today", "printed"]))).split("\r\n")
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(lines) - 1))
+        line = lines[at]
+        cut = draw(st.integers(0, len(line)))
+        lines[at : at + 1] = draw(
+            st.sampled_from(
+                [
+                    [],
+                    [line, line],
+                    [line[:cut]],
+                    [" ".join(reversed(line.split(" ")))],
+                    [line[:cut] + draw(st.characters()) + line[cut + 1 :]],
+                ]
+            )
+        )
+    return draw(st.sampled_from(["\r\n", "\n"])).join(lines)
+
+
+@settings(max_examples=300, deadline=None)
+@given(damaged_offers() | st.text(max_size=300))
+def test_a_damaged_offer_is_read_or_refused(sdp: str) -> None:
+    try:
+        offer = read_offer(sdp)
+    except SdpError:
+        return
+    assert 0 <= offer.opus_payload_type <= 127
+    assert 0 <= (offer.telephone_event_payload_type or 0) <= 127
+    assert offer.telephone_event_payload_type != offer.opus_payload_type
+    assert offer.sdp == sdp
+
+
+@settings(max_examples=60, deadline=None)
+@given(damaged_offers())
+async def test_a_damaged_offer_is_answered_or_refused(sdp: str) -> None:
+    try:
+        connection, answer = await answer_offer(read_offer(sdp), lambda _: None)
+    except SdpError:
+        return
+    try:
+        assert answer.count("a=fingerprint:") == 1
+        connection.create_receiver()
+    finally:
+        await connection.close()

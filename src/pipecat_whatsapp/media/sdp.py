@@ -16,6 +16,9 @@ MAX_SDP_BYTES = 64 * 1024
 MAX_SDP_LINES = 400
 MAX_CANDIDATES = 64
 
+MAX_PAYLOAD_TYPE = 127
+"""7 bits (RFC 3550 section 5.1)."""
+
 PTIME_MS = 20
 """The one packet duration that WhatsApp takes."""
 
@@ -66,7 +69,7 @@ def read_offer(sdp: str) -> Offer:
     rtpmaps = {
         (match[2].lower(), int(match[3])): int(match[1])
         for match in map(_RTPMAP.match, lines)
-        if match and match[1] in payload_types
+        if match and match[1] in payload_types and int(match[1]) <= MAX_PAYLOAD_TYPE
     }
     opus = rtpmaps.get(("opus", 48000))
     if opus is None:
