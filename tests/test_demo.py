@@ -55,6 +55,18 @@ async def test_a_caller_who_writes_bye_is_told_goodbye(whatsapp: WhatsApp, phone
     assert not on_air
 
 
+async def test_a_caller_who_presses_the_hash_key_is_told_goodbye(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    await whatsapp.serve(bot)
+    call = await phone.dial()
+    await call.wait_sound(PATIENCE)
+    await call.press("1#")
+    assert await call.ended(PATIENCE) == "terminated"
+    assert share_found(FOLDER / "goodbye.wav", call.recording.pcm) > MOSTLY
+    assert not on_air
+
+
 async def test_a_caller_who_hangs_up_leaves_nothing_behind(
     whatsapp: WhatsApp, phone: Phone
 ) -> None:

@@ -1,7 +1,8 @@
 """The demo bot: greets, says back what it hears, and says goodbye. It needs no key.
 
 Run it with `python bot.py -t whatsapp`, or without an account by `pipecat-whatsapp demo`.
-It says goodbye when nobody has spoken for a while, or when the caller sends the message "bye".
+It says goodbye when nobody has spoken for a while, when the caller presses #, or when the caller
+sends the message "bye".
 """
 
 from __future__ import annotations
@@ -88,6 +89,11 @@ async def run_bot(transport: BaseTransport, runner_args: WhatsAppRunnerArguments
     async def on_client_connected(transport: BaseTransport, client: object) -> None:
         on_air[call] = worker
         await worker.queue_frame(spoken(recorded("greeting.wav")))
+
+    @transport.event_handler("on_dtmf_event")
+    async def on_dtmf_event(transport: BaseTransport, data: dict[str, str]) -> None:
+        if data["tone"] == "#":
+            await say_goodbye(call)
 
     @worker.event_handler("on_idle_timeout")
     async def on_idle_timeout(worker: PipelineWorker) -> None:
