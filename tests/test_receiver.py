@@ -11,12 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.dtmf import KEYS, tone_payloads
-from pipecat_whatsapp.media.opus import (
-    FRAME_TICKS,
-    RTP_CLOCK_RATE,
-    SAMPLE_RATES,
-    create_encoder,
-)
+from pipecat_whatsapp.media.opus import SAMPLE_RATES, create_encoder
+from pipecat_whatsapp.media.opus_packet import FRAME_TICKS, RTP_CLOCK_RATE
 from pipecat_whatsapp.media.receiver import MAX_EARLY, MAX_STREAMS, AudioReceiver
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.media.sdp import Offer

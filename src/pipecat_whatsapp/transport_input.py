@@ -19,6 +19,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.transports.base_input import BaseInputTransport
 
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.media.opus import check_sample_rate
 from pipecat_whatsapp.params import WhatsAppParams
@@ -55,7 +56,7 @@ class WhatsAppInputTransport(BaseInputTransport):
         await super().setup(setup)
         try:
             check_sample_rate(self.sample_rate, "audio_in_sample_rate")
-        except BaseException:
+        except ConfigError:
             await self._connection.disconnect()
             raise
 

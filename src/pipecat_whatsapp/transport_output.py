@@ -21,7 +21,9 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSet
 from pipecat.transports.base_output import BaseOutputTransport
 
 from pipecat_whatsapp.media.connection import WhatsAppConnection
-from pipecat_whatsapp.media.opus import RTP_CLOCK_RATE, create_encoder
+from pipecat_whatsapp.media.opus import create_encoder
+from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
+from pipecat_whatsapp.media.rate import RateControl
 from pipecat_whatsapp.media.resampler import Resampler
 from pipecat_whatsapp.media.sender import AudioSender
 from pipecat_whatsapp.params import WhatsAppParams
@@ -49,17 +51,21 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         self._whatsapp_params = params
         self._sender: AudioSender | None = None
         self._resampler: Resampler | None = None
+        self._clearable = True
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
         """Prepare the encoder. Nothing is sent before the call is accepted."""
         await super().setup(setup)
         params, offer = self._whatsapp_params, self._connection.offer
-        bitrate = min(
-            params.audio_out_bitrate, offer.max_average_bitrate or params.audio_out_bitrate
+        rate = RateControl(
+            min(params.audio_out_bitrate, offer.max_average_bitrate or params.audio_out_bitrate),
+            fec=offer.use_in_band_fec,
+            min_loss=params.audio_out_expected_loss,
         )
         encoder = create_encoder(
             self.sample_rate,
-            bitrate=bitrate,
+            bitrate=rate.bitrate,
+            expected_loss=rate.expected_loss,
             complexity=params.audio_out_complexity,
             dtx=params.audio_out_dtx,
             max_playback_rate=offer.max_playback_rate or RTP_CLOCK_RATE,
@@ -67,7 +73,7 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         self._sender = AudioSender(
             encoder,
             self.sample_rate,
-            max_bitrate=bitrate,
+            rate=rate,
             max_complexity=params.audio_out_complexity,
             dtx=params.audio_out_dtx,
             telephone_event_payload_type=self._connection.telephone_event_payload_type,
@@ -111,14 +117,12 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         if isinstance(frame, OutputAudioRawFrame) and direction is FrameDirection.DOWNSTREAM:
             frame = self._at_our_rate(frame)
         await super().process_frame(frame, direction)
-        if isinstance(frame, InterruptionFrame) and self._sender is not None:
+        if isinstance(frame, InterruptionFrame) and self._sender is not None and self._clearable:
             self._sender.clear()
 
     def _at_our_rate(self, frame: OutputAudioRawFrame) -> OutputAudioRawFrame:
-        if self._resampler is None or (frame.sample_rate, frame.num_channels) == (
-            self.sample_rate,
-            1,
-        ):
+        is_ours = (frame.sample_rate, frame.num_channels) == (self.sample_rate, 1)
+        if self._resampler is None or is_ours or not frame.audio or frame.num_channels > 2:
             return frame
         converted = copy.copy(frame)
         converted.audio = self._resampler.resample(
@@ -134,11 +138,22 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         Returns:
             Whether the audio was taken: False once the call is over.
         """
-        return self._sender is not None and await self._sender.write(frame.audio)
+        if self._sender is None:
+            return False
+        # pipecat before 1.12 marks what must be heard in full in another way, and never audio.
+        self._clearable = getattr(frame, "interruptible", True)
+        return await self._sender.write(frame.audio)
 
     def _supports_native_dtmf(self) -> bool:
         return self._sender is not None and self._sender.sends_keys
 
     async def _write_dtmf_native(self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame) -> None:
-        if self._sender is not None:
-            await self._sender.press(frame.to_string())
+        if self._sender is None:
+            return
+        if isinstance(frame, OutputDTMFUrgentFrame):
+            # Not waited for: it would hold up the interruption or the end that comes behind it.
+            self._sender.press(frame.to_string())
+        else:
+            await self._sender.drain()
+            self._sender.press(frame.to_string())
+            await self._sender.released()

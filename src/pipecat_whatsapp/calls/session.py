@@ -60,6 +60,8 @@ class CallSession:
         self._loop = asyncio.get_running_loop()
         self._arrived = self._loop.time()
         self._meter = QualityMeter(self._arrived)
+        self._packets = 0
+        self._media_task: asyncio.Task[None] | None = None
         self._deadline = self._arrived + self._timing.accept_deadline - age_of(connect)
         self._context = contextvars.copy_context()
         self._timers: list[asyncio.TimerHandle] = []
@@ -176,7 +178,7 @@ class CallSession:
             case Action.ACCEPT:
                 self._in_background(self._accept(), self._to_meta)
             case Action.OPEN_MEDIA:
-                self._in_background(self._open_media(), self._local)
+                self._media_task = self._in_background(self._open_media(), self._local)
             case Action.REJECT:
                 self._in_background(self._tell(self._graph.reject), self._to_meta)
             case Action.TERMINATE:
@@ -274,9 +276,13 @@ class CallSession:
         self.hang_up(cause, f"no sign of life from the caller for {silence:.0f} s")
 
     async def _review(self) -> int:
+        """Measure the call. What goes wrong is said, and must not end the watch over it."""
         assert self._connection is not None  # noqa: S101 - media are open
-        self.call.quality, packets = await self._connection.review(self._meter)
-        return packets
+        try:
+            self.call.quality, self._packets = await self._connection.review(self._meter)
+        except Exception:  # noqa: BLE001
+            logger.exception("The call could not be measured")
+        return self._packets
 
     async def _tell(self, request: Callable[[str, str], Awaitable[None]]) -> None:
         """Tell Meta that the call is over."""
@@ -291,6 +297,8 @@ class CallSession:
     async def _clean_up(self) -> None:
         for timer in self._timers:
             timer.cancel()
+        if self._media_task is not None:
+            self._media_task.cancel()
         if self._connection is not None:
             if self._connection.is_connected():
                 await self._review()

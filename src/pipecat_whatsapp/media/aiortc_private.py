@@ -36,7 +36,7 @@ def open_rtp_door(
     *,
     on_rtp: Callable[[bytes], None],
     on_rtcp: Callable[[bytes], None],
-    outgoing: Callable[[bytes], bytes],
+    outgoing: Callable[[bytes], bytes | None],
 ) -> Send | None:
     """Put three functions into a transport's way.
 
@@ -44,7 +44,7 @@ def open_rtp_door(
         transport: The DTLS transport of one call.
         on_rtp: Gets each incoming RTP packet, in aiortc's place.
         on_rtcp: Gets each incoming RTCP packet, before aiortc does.
-        outgoing: May change each RTP packet that aiortc is about to send.
+        outgoing: May change each RTP packet that aiortc is about to send, or hold it back (None).
 
     Returns:
         How to send a packet of one's own; None when this aiortc has no such door, and then
@@ -63,7 +63,9 @@ def open_rtp_door(
         await handle_rtcp(data)
 
     async def send_rtp(data: bytes) -> None:
-        await send(data if is_rtcp(data) else outgoing(data))
+        packet = data if is_rtcp(data) else outgoing(data)
+        if packet is not None:
+            await send(packet)
 
     transport._handle_rtp_data = handle_rtp_data  # type: ignore[method-assign] # noqa: SLF001
     transport._handle_rtcp_data = handle_rtcp_data  # type: ignore[method-assign] # noqa: SLF001
@@ -83,7 +85,8 @@ async def ask_consent(transport: RTCDtlsTransport) -> bool | None:
     """Ask the far end whether it is still there, by STUN on the path in use (RFC 7675).
 
     Returns:
-        Whether it answered one of `CONSENT_TRIES` requests; None when it could not be asked.
+        Whether it answered one of `CONSENT_TRIES` requests; None when it could not be asked, or
+        does not know what is asked of it.
     """
     try:
         connection = transport.transport._connection  # noqa: SLF001
@@ -94,9 +97,9 @@ async def ask_consent(transport: RTCDtlsTransport) -> bool | None:
             integrity_key=str(connection.remote_password).encode(),
             retransmissions=CONSENT_TRIES - 1,
         )
-    except stun.TransactionError:
+    except stun.TransactionTimeout:
         return False
-    except (AttributeError, TypeError, StopIteration, OSError):
+    except (stun.TransactionFailed, AttributeError, TypeError, StopIteration, OSError):
         return None
     return True
 

@@ -28,7 +28,7 @@ from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConn
 from pipecat_whatsapp.errors import SdpError
 from pipecat_whatsapp.media.aiortc_private import Send, ask_consent, open_rtp_door
 from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
-from pipecat_whatsapp.media.receiver import AudioReceiver, ReceiverStatistics
+from pipecat_whatsapp.media.receiver import AudioReceiver
 from pipecat_whatsapp.media.rtp import receiver_report, source_description
 from pipecat_whatsapp.media.sdp import Offer, read_source, write_answer
 from pipecat_whatsapp.media.sender import AudioSender
@@ -165,7 +165,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
             self._transport,
             on_rtp=receiver.receive,
             on_rtcp=receiver.receive_rtcp,
-            outgoing=lambda packet: self._sender.stamp(packet) if self._sender else packet,
+            outgoing=self._stamp,
         )
         if self._send_rtcp is None:
             self._receiver = TrackReceiver(self.pc.getReceivers()[0].track)
@@ -214,7 +214,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         stats = await self.pc.getStats()
         self._adapt(stats)
         quality = meter.assess(
-            self._receiver.statistics() if self._receiver else ReceiverStatistics(),
+            self._receiver.statistics() if isinstance(self._receiver, AudioReceiver) else None,
             stats,
             now=asyncio.get_running_loop().time(),
             first_audio_out=self._sender.first_audio if self._sender else None,
@@ -230,6 +230,9 @@ class WhatsAppConnection(SmallWebRTCConnection):
     @property
     def _transport(self) -> RTCDtlsTransport:
         return self.pc.getReceivers()[0].transport
+
+    def _stamp(self, packet: bytes) -> bytes | None:
+        return packet if self._sender is None else self._sender.stamp(packet)
 
     def _set_aiortc_aside(self) -> None:
         """End aiortc's own receiver, with its thread, once it has begun."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from pipecat_whatsapp.media.opus import FRAME_TICKS, RTP_CLOCK_RATE
+from pipecat_whatsapp.media.opus_packet import FRAME_TICKS, RTP_CLOCK_RATE
 from pipecat_whatsapp.media.rtp import unwrap
 
 MIN_WAIT, MAX_WAIT = 0.03, 0.1
@@ -37,13 +37,17 @@ WINDOW = 2.0
 MAX_CONCEALED = 5 * FRAME_TICKS
 """Made-up speech in a row, in ticks; beyond that it is a drone, and silence is honest."""
 
-MAX_GAP = RTP_CLOCK_RATE
-"""Ticks. A greater leap of the timestamps is a new timeline."""
+MAX_GAP = RTP_CLOCK_RATE // 5
+"""Ticks that are filled before a packet: pauses are filled while they last, so that little is left
+to do when the packet comes, unless its timestamp is wrong."""
+
+MAX_OVERSLEPT = RTP_CLOCK_RATE
+"""Ticks that are filled at once when nobody has asked for long."""
 
 MAX_SURPLUS = 2 * RTP_CLOCK_RATE
 """Ticks that the timeline may be ahead of real time; later packets are dropped."""
 
-MAX_LATENESS = 5.0
+MAX_LATENESS = 2.0
 """Seconds by which a packet may be late or early before it belongs to a new timeline."""
 
 MAX_LEAP = 500
@@ -130,6 +134,8 @@ class JitterBuffer:
         self._played: dict[int, None] = {}
         self._filled = 0
         self._concealable = 0
+        self._last_arrival = 0.0
+        self._since_last = 0
 
     @property
     def deadline(self) -> float | None:
@@ -158,6 +164,8 @@ class JitterBuffer:
             slots += [Slot(Kind.PLAY, a.ticks, a.payload) for a in self._held.values() if a.ticks]
             self._restart(arrival.ssrc, sequence, timestamp)
         if arrival.ticks:
+            self._since_last = int((now - self._last_arrival) * RTP_CLOCK_RATE)
+            self._last_arrival = now
             self._lateness.note(timestamp, now)
         if sequence in self._held or sequence in self._played:
             self.duplicates += 1
@@ -180,8 +188,8 @@ class JitterBuffer:
         if not self._held and (deadline := self.deadline) is not None and deadline <= now:
             overdue = int((now - deadline) * RTP_CLOCK_RATE) // FRAME_TICKS * FRAME_TICKS
             # Whoever slept for an hour need not hear an hour of silence.
-            self._next_timestamp += max(overdue - MAX_GAP, 0)
-            slots += [self._fill() for _ in range(min(overdue, MAX_GAP) // FRAME_TICKS + 1)]
+            self._next_timestamp += max(overdue - MAX_OVERSLEPT, 0)
+            slots += [self._fill() for _ in range(min(overdue, MAX_OVERSLEPT) // FRAME_TICKS + 1)]
         return slots
 
     def repay(self, ticks: int) -> bool:
@@ -223,14 +231,14 @@ class JitterBuffer:
             del self._held[sequence]
             self._next_sequence = sequence + 1
             self._remember(sequence)
-            yield from self._take(arrival, gap, lost=missing > 0)
+            yield from self._take(arrival, gap, now, lost=missing > 0)
 
     def _remember(self, sequence: int) -> None:
         self._played[sequence] = None
         if len(self._played) > MAX_LEAP:
             del self._played[next(iter(self._played))]
 
-    def _take(self, arrival: Arrival, gap: int, *, lost: bool) -> Iterator[Slot]:
+    def _take(self, arrival: Arrival, gap: int, now: float, *, lost: bool) -> Iterator[Slot]:
         if not arrival.ticks:
             # A key is pressed: no speech goes on that could be made up.
             self._concealable = 0
@@ -243,8 +251,13 @@ class JitterBuffer:
                 self.late += 1
                 return
             self.surplus -= gap
-        elif gap <= MAX_GAP:
-            yield from self._bridge(gap, arrival, lost=lost)
+            # The line has become slower: what was known of it holds no longer.
+            self._lateness = _Lateness()
+            self._lateness.note(self._next_timestamp + gap, now)
+        else:
+            # A pause in which nothing was sent is no longer than the time since the last packet.
+            bound = MAX_GAP if lost else min(MAX_GAP, self._since_last)
+            yield from self._bridge(min(gap, bound), arrival, lost=lost)
         self._next_timestamp += gap + arrival.ticks
         self._concealable = MAX_CONCEALED
         yield Slot(Kind.PLAY, arrival.ticks, arrival.payload)

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import av
 
-from pipecat_whatsapp.media.opus import RTP_CLOCK_RATE
+from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
 
 
 class PyAVEncoder:

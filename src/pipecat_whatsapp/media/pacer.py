@@ -11,7 +11,7 @@ is ready and waits, its slots are left out, and no word is lost; the next pause 
 
 from __future__ import annotations
 
-from pipecat_whatsapp.media.opus import FRAME_TICKS
+from pipecat_whatsapp.media.opus_packet import FRAME_TICKS
 
 SLOT = 0.02
 """Seconds of audio in a packet."""

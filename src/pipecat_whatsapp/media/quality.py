@@ -6,10 +6,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeVar
 
-from aiortc import RTCOutboundRtpStreamStats, RTCRemoteInboundRtpStreamStats, RTCStatsReport
+from aiortc import (
+    RTCInboundRtpStreamStats,
+    RTCOutboundRtpStreamStats,
+    RTCRemoteInboundRtpStreamStats,
+    RTCStatsReport,
+)
 
 from pipecat_whatsapp.media.mos import estimate_mos
-from pipecat_whatsapp.media.opus import RTP_CLOCK_RATE
+from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
 from pipecat_whatsapp.media.receiver import ReceiverStatistics
 
 PACKET_SECONDS = 0.02
@@ -39,7 +44,8 @@ class CallQuality:
         jitter_out_ms: Jitter that the far end reports, ms; None before a report.
         bitrate_out: Opus sent, bit/s on average.
         round_trip_ms: Network round trip, ms (RTCP); None before it is known.
-        mos: Estimated mean opinion score of what comes in, 1 to 4.5; None before audio came.
+        mos: Estimated mean opinion score of what comes in, 1 to 4.5; None before audio came, and
+            where aiortc receives.
         mos_lately: The same of the last `LATELY` seconds.
         first_audio_in: When the first audio came, s since the call's webhook; None before.
         first_audio_out: When the bot's first word left, s since the call's webhook; None before.
@@ -83,7 +89,7 @@ class QualityMeter:
 
     def assess(
         self,
-        incoming: ReceiverStatistics,
+        incoming: ReceiverStatistics | None,
         report: RTCStatsReport,
         *,
         now: float,
@@ -92,7 +98,7 @@ class QualityMeter:
         """The figures of this moment.
 
         Args:
-            incoming: What the receiver counted.
+            incoming: What this package's receiver counted; None when aiortc receives.
             report: What aiortc counted.
             now: Seconds of the loop's clock.
             first_audio_out: When the bot's first word left, on the same clock; None before.
@@ -100,6 +106,7 @@ class QualityMeter:
         out = _find(report, RTCOutboundRtpStreamStats)
         far = _find(report, RTCRemoteInboundRtpStreamStats)
         round_trip = far.roundTripTime if far else None
+        measured, incoming = incoming is not None, incoming or _received_by_aiortc(report)
         before = self._remember(now, incoming)
         return CallQuality(
             packets_in=incoming.packets,
@@ -116,8 +123,8 @@ class QualityMeter:
             jitter_out_ms=far.jitter * 1000 / RTP_CLOCK_RATE if far else None,
             bitrate_out=_bitrate(out.bytesSent, out.packetsSent) if out else 0,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            mos=_mos(incoming, ReceiverStatistics(), round_trip),
-            mos_lately=_mos(incoming, before, round_trip),
+            mos=_mos(incoming, ReceiverStatistics(), round_trip) if measured else None,
+            mos_lately=_mos(incoming, before, round_trip) if measured else None,
             first_audio_in=self._since_start(incoming.first_audio),
             first_audio_out=self._since_start(first_audio_out),
         )
@@ -132,6 +139,18 @@ class QualityMeter:
 
     def _since_start(self, moment: float | None) -> float | None:
         return None if moment is None else moment - self._started
+
+
+def _received_by_aiortc(report: RTCStatsReport) -> ReceiverStatistics:
+    """What is known where aiortc receives, which tells nothing of what it conceals."""
+    inbound = _find(report, RTCInboundRtpStreamStats)
+    if inbound is None:
+        return ReceiverStatistics()
+    return ReceiverStatistics(
+        packets=inbound.packetsReceived,
+        lost=max(inbound.packetsLost, 0),
+        jitter=inbound.jitter / RTP_CLOCK_RATE,
+    )
 
 
 def _find(report: RTCStatsReport, kind: type[_S]) -> _S | None:

@@ -22,24 +22,28 @@ class RateControl:
 
     Args:
         max_bitrate: What the far end asks for, bit/s.
+        fec: Whether it makes use of in-band FEC.
+        min_loss: What is expected before, and whatever, it reports, 0 to 1.
 
     Attributes:
         bitrate: What to code with, bit/s.
     """
 
-    def __init__(self, max_bitrate: int) -> None:
+    def __init__(self, max_bitrate: int, *, fec: bool = True, min_loss: float = 0.0) -> None:
         self.bitrate = max_bitrate
         self._max_bitrate = max_bitrate
-        self._loss = 0.0
+        self._fec = fec
+        self._min_loss = self._loss = min_loss
 
     @property
     def expected_loss(self) -> float:
         """Share of packets to protect against, 0 to 1; 0 without FEC."""
-        return max(self._loss, MIN_EXPECTED_LOSS) if self._loss >= FEC_FROM else 0.0
+        wanted = self._fec and self._loss >= FEC_FROM
+        return max(self._loss, MIN_EXPECTED_LOSS) if wanted else 0.0
 
     def update(self, loss: float) -> None:
         """Take a report: the share of packets lost since the one before, 0 to 1."""
-        self._loss = max(loss, self._loss * _RECOVERY)
+        self._loss = max(loss, self._loss * _RECOVERY, self._min_loss)
         if loss > 0.1:
             self.bitrate = int(self.bitrate * (1 - 0.5 * loss))
         elif loss < 0.02:

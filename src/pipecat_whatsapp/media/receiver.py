@@ -15,13 +15,8 @@ from loguru import logger
 from pipecat_whatsapp.media.dtmf import KeyReceiver
 from pipecat_whatsapp.media.jitter import Arrival, JitterBuffer, Kind, Slot
 from pipecat_whatsapp.media.level import is_quiet
-from pipecat_whatsapp.media.opus import (
-    RTP_CLOCK_RATE,
-    Decoder,
-    create_decoder,
-    has_fec,
-    packet_ticks,
-)
+from pipecat_whatsapp.media.opus import Decoder, create_decoder
+from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE, has_fec, packet_ticks
 from pipecat_whatsapp.media.reception import Reception
 from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, SenderReport, read_rtcp
 from pipecat_whatsapp.media.sdp import Offer
@@ -34,6 +29,9 @@ STALL = 0.02
 
 STALL_GRACE = 0.01
 """Seconds that such packets get."""
+
+TIMER_GRAIN = 0.001
+"""Seconds that the timers of event loops are exact to."""
 
 MAX_STREAMS = 8
 """SSRCs that are counted at one time; a call has one."""
@@ -108,7 +106,9 @@ class AudioReceiver:
         self._sample_rate = sample_rate
         self._on_audio, self._on_key = on_audio, on_key
         while self._early:
-            self._take(*self._early.popleft())
+            packet, arrival = self._early.popleft()
+            self._play(self._jitter.poll(arrival))
+            self._take(packet, arrival)
         self._arm()
 
     def stop(self) -> None:
@@ -231,7 +231,8 @@ class AudioReceiver:
 
     def _set_timer(self, due: float) -> None:
         self._timer_due = due
-        self._timer = self._loop.call_at(due, self._on_timer)
+        # A little later, because uvloop turns what is left of a timer into a busy loop.
+        self._timer = self._loop.call_at(due + TIMER_GRAIN, self._on_timer)
 
     def _on_timer(self) -> None:
         now = self._loop.time()

@@ -26,7 +26,7 @@ DTMF_CLOCK_RATE = 8000
 """The one clock at which WhatsApp takes telephone-events."""
 
 _SOURCE = re.compile(r"^a=ssrc:(\d+) cname:(\S+)", re.MULTILINE)
-_RTPMAP = re.compile(r"a=rtpmap:(\d{1,3}) ([\w.-]+)/(\d+)(?:/(\d+))?\Z")
+_RTPMAP = re.compile(r"a=rtpmap:(\d{1,3}) ([\w.-]+)/(\d{1,9})(?:/(\d{1,9}))?\Z")
 _FMTP = re.compile(r"a=fmtp:(\d{1,3}) (.+)\Z")
 
 
@@ -40,6 +40,7 @@ class Offer:
         telephone_event_payload_type: Payload type of telephone-event/8000, None without one.
         max_average_bitrate: Opus bit rate that the far end asks for, bit/s; None when it does not.
         max_playback_rate: Highest sample rate that the far end plays, Hz; None when not said.
+        use_in_band_fec: Whether the far end makes use of in-band FEC.
     """
 
     sdp: str = field(repr=False)
@@ -47,6 +48,7 @@ class Offer:
     telephone_event_payload_type: int | None = None
     max_average_bitrate: int | None = None
     max_playback_rate: int | None = None
+    use_in_band_fec: bool = False
 
 
 def read_offer(sdp: str) -> Offer:
@@ -80,6 +82,7 @@ def read_offer(sdp: str) -> Offer:
         telephone_event_payload_type=rtpmaps.get(("telephone-event", DTMF_CLOCK_RATE)),
         max_average_bitrate=_format_parameter(lines, opus, "maxaveragebitrate"),
         max_playback_rate=_format_parameter(lines, opus, "maxplaybackrate"),
+        use_in_band_fec=_format_parameter(lines, opus, "useinbandfec") == 1,
     )
 
 
@@ -158,6 +161,6 @@ def _format_parameter(lines: list[str], payload_type: int, name: str) -> int | N
         if match and int(match[1]) == payload_type:
             for parameter in match[2].split(";"):
                 key, _, value = parameter.strip().partition("=")
-                if key == name and value.isdecimal():
+                if key == name and re.fullmatch(r"[0-9]{1,9}", value):
                     return int(value)
     return None

@@ -19,12 +19,8 @@ from aiortc import MediaStreamError, MediaStreamTrack
 from pipecat_whatsapp.media.dtmf import tone_payloads
 from pipecat_whatsapp.media.effort import EffortControl
 from pipecat_whatsapp.media.level import is_quiet
-from pipecat_whatsapp.media.opus import (
-    DEFAULT_BITRATE,
-    DEFAULT_COMPLEXITY,
-    RTP_CLOCK_RATE,
-    Encoder,
-)
+from pipecat_whatsapp.media.opus import DEFAULT_BITRATE, DEFAULT_COMPLEXITY, Encoder
+from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
 from pipecat_whatsapp.media.pacer import Pacer
 from pipecat_whatsapp.media.rate import RateControl
 
@@ -33,6 +29,9 @@ MAX_DTX_BYTES = 2
 
 PAUSE_SLOTS = 5
 """Between two keys, 100 ms: RFC 4733 section 2.6.1 asks for 40 ms, switches may want more."""
+
+MIN_FEC_COMPLEXITY = 2
+"""Below it libopus adds no FEC to a 20 kbit/s stream."""
 
 _TIME_BASE = Fraction(1, RTP_CLOCK_RATE)
 
@@ -62,8 +61,8 @@ class AudioSender(MediaStreamTrack):
     Args:
         encoder: Codes 20 ms of what is written.
         sample_rate: Rate of the audio written, Hz.
-        max_bitrate: What the encoder starts with and never exceeds, bit/s.
-        max_complexity: The same, 0 (cheap) to 10 (best).
+        rate: Chooses the encoder's bit rate and FEC.
+        max_complexity: What the encoder starts with and never exceeds, 0 (cheap) to 10 (best).
         dtx: Whether packets that say nothing are left out.
         telephone_event_payload_type: Payload type of key presses; None when they cannot be sent.
 
@@ -78,7 +77,7 @@ class AudioSender(MediaStreamTrack):
         encoder: Encoder,
         sample_rate: int,
         *,
-        max_bitrate: int = DEFAULT_BITRATE,
+        rate: RateControl | None = None,
         max_complexity: int = DEFAULT_COMPLEXITY,
         dtx: bool = False,
         telephone_event_payload_type: int | None = None,
@@ -86,7 +85,7 @@ class AudioSender(MediaStreamTrack):
         super().__init__()
         self.first_audio: float | None = None
         self._encoder = encoder
-        self._rate = RateControl(max_bitrate)
+        self._rate = rate or RateControl(DEFAULT_BITRATE)
         self._effort = EffortControl(max_complexity)
         self._frame_bytes = sample_rate // 50 * 2
         self._dtx = dtx
@@ -97,6 +96,7 @@ class AudioSender(MediaStreamTrack):
         self._buffer = bytearray()
         self._keys: deque[_Event | None] = deque()
         self._second_byte: int | None = None
+        self._last_sequence: int | None = None
         self._sent = asyncio.Event()
         self._sleep: asyncio.Future[None] | None = None
 
@@ -129,8 +129,8 @@ class AudioSender(MediaStreamTrack):
         self._buffer.clear()
         self._sent.set()
 
-    async def press(self, keys: str) -> None:
-        """Press keys, and wait until they are on the wire. Audio waits while a key is down.
+    def press(self, keys: str) -> None:
+        """Press keys, one after the other, from now on. Audio waits while a key is down.
 
         Args:
             keys: Of `dtmf.KEYS`.
@@ -144,6 +144,9 @@ class AudioSender(MediaStreamTrack):
                     self._keys.append(_Event(payload, slot == index == 0, index > 0))
             self._keys.extend([None] * PAUSE_SLOTS)
         self._wake()
+
+    async def released(self) -> None:
+        """Wait until all keys pressed are on the wire."""
         while self._keys and self.readyState == "live":
             self._sent.clear()
             await self._sent.wait()
@@ -151,17 +154,32 @@ class AudioSender(MediaStreamTrack):
     def follow(self, loss: float) -> None:
         """Take the far end's report: the share of packets lost since the one before, 0 to 1."""
         self._rate.update(loss)
-        self._encoder.adapt(bitrate=self._rate.bitrate, expected_loss=self._rate.expected_loss)
+        self._tune()
 
     def ease(self) -> None:
         """Spend less on coding when the event loop is busy, and more when it is not."""
         before = self._effort.complexity
         self._effort.update()
         if self._effort.complexity != before:
-            self._encoder.set_complexity(self._effort.complexity)
+            self._tune()
 
-    def stamp(self, packet: bytes) -> bytes:
-        """Give the RTP packet that `recv()` led to its payload type and marker bit."""
+    def _tune(self) -> None:
+        loss, complexity = self._rate.expected_loss, self._effort.complexity
+        self._encoder.adapt(bitrate=self._rate.bitrate, expected_loss=loss)
+        self._encoder.set_complexity(max(complexity, MIN_FEC_COMPLEXITY) if loss else complexity)
+
+    def stamp(self, packet: bytes) -> bytes | None:
+        """Give the RTP packet that `recv()` led to its payload type and marker bit.
+
+        Returns:
+            The packet; None for one that aiortc sends again, which has lost its type and its use.
+        """
+        sequence = int.from_bytes(packet[2:4])
+        if self._last_sequence is not None:
+            ahead = (sequence - self._last_sequence) & 0xFFFF
+            if not 0 < ahead < 0x8000:
+                return None
+        self._last_sequence = sequence
         if self._second_byte is None:
             return packet
         return packet[:1] + bytes([self._second_byte]) + packet[2:]

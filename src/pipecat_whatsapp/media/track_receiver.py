@@ -11,11 +11,9 @@ from collections.abc import Callable
 import av
 from aiortc import MediaStreamError, MediaStreamTrack
 
-from pipecat_whatsapp.media.receiver import ReceiverStatistics
-
 
 class TrackReceiver:
-    """Reads a caller's track; has the face of `AudioReceiver`.
+    """Reads a caller's track; is started and stopped as an `AudioReceiver` is.
 
     Args:
         track: The track of the peer connection's audio receiver.
@@ -24,8 +22,6 @@ class TrackReceiver:
     def __init__(self, track: MediaStreamTrack) -> None:
         self._track = track
         self._reading: asyncio.Task[None] | None = None
-        self._packets = 0
-        self._first_audio: float | None = None
 
     def start(
         self, sample_rate: int, on_audio: Callable[[bytes], None], on_key: Callable[[str], None]
@@ -45,10 +41,6 @@ class TrackReceiver:
             self._reading.cancel()
             self._reading = None
 
-    def statistics(self) -> ReceiverStatistics:
-        """What came in so far, as far as a track tells."""
-        return ReceiverStatistics(packets=self._packets, first_audio=self._first_audio)
-
     async def _read(self, sample_rate: int, on_audio: Callable[[bytes], None]) -> None:
         # aiortc decodes to packed stereo, whatever was sent.
         resampler = av.AudioResampler("s16", "mono", sample_rate, frame_size=sample_rate // 50)
@@ -58,8 +50,5 @@ class TrackReceiver:
             except MediaStreamError:
                 return
             assert isinstance(frame, av.AudioFrame)  # noqa: S101 - narrows aiortc's type
-            if self._first_audio is None:
-                self._first_audio = asyncio.get_running_loop().time()
-            self._packets += 1
             for part in resampler.resample(frame):
                 on_audio(bytes(part.planes[0])[: part.samples * 2])
