@@ -8,7 +8,6 @@ from pipecat_whatsapp.media.mos import estimate_mos
 
 LOSSES = st.floats(0, 1)
 DELAYS = st.floats(0, 10)
-RATIOS = st.floats(1, 20)
 ROUNDING = 1e-9
 
 
@@ -41,31 +40,22 @@ def test_the_delay_of_g107_costs_what_its_formula_says() -> None:
 
 
 @settings(deadline=None)
-@given(LOSSES, LOSSES, DELAYS, DELAYS, RATIOS, RATIOS)
+@given(LOSSES, LOSSES, DELAYS, DELAYS)
 def test_nothing_that_gets_worse_makes_the_score_better(
-    loss: float, loss2: float, delay: float, delay2: float, ratio: float, ratio2: float
+    loss: float, loss2: float, delay: float, delay2: float
 ) -> None:
-    good = estimate_mos(
-        loss=min(loss, loss2), delay=min(delay, delay2), burst_ratio=min(ratio, ratio2)
-    )
-    bad = estimate_mos(
-        loss=max(loss, loss2), delay=max(delay, delay2), burst_ratio=max(ratio, ratio2)
-    )
+    good = estimate_mos(loss=min(loss, loss2), delay=min(delay, delay2))
+    bad = estimate_mos(loss=max(loss, loss2), delay=max(delay, delay2))
     assert bad <= good + ROUNDING
 
 
 @settings(deadline=None)
-@given(st.floats(-1, 2), st.floats(-1, 1e6), st.floats(-1, 1e6))
-def test_the_score_stays_on_its_scale(loss: float, delay: float, ratio: float) -> None:
-    assert 1.0 <= estimate_mos(loss=loss, delay=delay, burst_ratio=ratio) <= 4.5
-
-
-def test_bursts_cost_more_than_the_same_loss_spread_out() -> None:
-    spread = estimate_mos(loss=0.05, delay=0.1)
-    assert estimate_mos(loss=0.05, delay=0.1, burst_ratio=3) < spread - 0.2
+@given(st.floats(-1, 2), st.floats(-1, 1e6))
+def test_the_score_stays_on_its_scale(loss: float, delay: float) -> None:
+    assert 1.0 <= estimate_mos(loss=loss, delay=delay) <= 4.5
 
 
 def test_values_beyond_their_limits_count_as_the_limit() -> None:
     best = estimate_mos(loss=0, delay=0)
-    assert estimate_mos(loss=-0.1, delay=-1, burst_ratio=0) == best
+    assert estimate_mos(loss=-0.1, delay=-1) == best
     assert estimate_mos(loss=1.5, delay=0) == estimate_mos(loss=1, delay=0)

@@ -29,7 +29,7 @@ class Timing:
             60 s, so a connect older than this is stale and is dropped.
         link_timeout: From pre-accept's 200 until ICE and DTLS are up.
         silence_timeout: Without any packet from the caller, until the far end is asked by STUN
-            whether it is there; it gets about 3 s to answer.
+            whether it is there; it gets 3.5 s to answer.
         media_timeout: The same, until the call is given up where the far end cannot be asked, or
             has never sent a packet. WhatsApp itself gives up after 20 s at the start.
         link_lost_grace: From the link's end until we hang up. A caller's hang-up closes the link

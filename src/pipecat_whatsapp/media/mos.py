@@ -32,29 +32,27 @@ which is 16 to 19 by the paper above; that paper has 10 for super-wideband Opus 
 """
 
 
-def estimate_mos(*, loss: float, delay: float, burst_ratio: float = 1.0) -> float:
+def estimate_mos(*, loss: float, delay: float) -> float:
     """Estimate the mean opinion score of a call's sound in one direction.
 
     The coefficients of Opus are approximations, see this module; the score is good to a few
     tenths. Values beyond their limits count as the limit.
 
     Args:
-        loss: Share of packets that were neither received nor recovered by FEC, 0 to 1.
+        loss: Share of packets that were neither received nor recovered by FEC, 0 to 1; taken for
+            random, as the model knows nothing of bursts.
         delay: One-way delay from mouth to ear, s, 0 or more.
-        burst_ratio: Mean length of a run of lost packets, over that of random loss, which is
-            1 / (1 - loss); 1 or more. It comes from ITU-T G.107 section 7.5: G.107.1 itself
-            knows random loss only.
 
     Returns:
         1.0 to 4.5, on the wideband scale: not comparable to a narrowband MOS.
     """
-    return _score(_BEST - _delay_impairment(delay) - _equipment_impairment(loss, burst_ratio))
+    return _score(_BEST - _delay_impairment(delay) - _equipment_impairment(loss))
 
 
-def _equipment_impairment(loss: float, burst_ratio: float) -> float:
-    """Ie,eff: what coding and loss cost (G.107.1 section 7.5, with the burst ratio of G.107)."""
+def _equipment_impairment(loss: float) -> float:
+    """Ie,eff: what coding and random loss cost (G.107.1 section 7.5)."""
     percent = 100 * min(max(loss, 0.0), 1.0)
-    share = percent / (percent / max(burst_ratio, 1.0) + _LOSS_ROBUSTNESS)
+    share = percent / (percent + _LOSS_ROBUSTNESS)
     return _CODEC_IMPAIRMENT + (95 - _CODEC_IMPAIRMENT) * share
 
 

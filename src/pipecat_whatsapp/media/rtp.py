@@ -10,9 +10,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-NTP_EPOCH = 2_208_988_800
-"""Seconds from 1900, where NTP time begins, to 1970."""
-
 _HEADER = struct.Struct("!BBHII")
 _PLAIN = 0x80  # Version 2, without CSRCs, extension and padding.
 _SENDER_INFO = struct.Struct("!IQIII")
@@ -123,19 +120,6 @@ class ReportBlock:
         word = (self.fraction << 24) | lost
         highest = self.highest & 0xFFFFFFFF
         return _BLOCK.pack(self.ssrc, word, highest, self.jitter, self.lsr, self.dlsr)
-
-    def round_trip(self, now: float) -> float | None:
-        """Time from our sender report to the far end and back (RFC 3550 section 6.4.1).
-
-        Args:
-            now: When this report came, on the clock of the sender report: Unix seconds.
-
-        Returns:
-            Seconds; None when the far end has no sender report yet, or the clock was set back.
-        """
-        middle = int((now + NTP_EPOCH) * 65536)
-        elapsed = (middle - self.lsr - self.dlsr) & 0xFFFFFFFF
-        return None if self.lsr == 0 or elapsed >= 1 << 31 else elapsed / 65536
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from pipecat_whatsapp.media.rtp import NTP_EPOCH, ReportBlock, RtpPacket, rtcp_packet
+from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, rtcp_packet
+
+_NTP_EPOCH = 2_208_988_800  # Seconds from 1900 to 1970.
 
 
 class RtpStream:
@@ -63,7 +65,7 @@ def sender_report(stream: RtpStream, now: float, blocks: Sequence[ReportBlock] =
         now: Wall-clock time, Unix seconds.
         blocks: What we receive.
     """
-    ntp = int((now + NTP_EPOCH) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
+    ntp = int((now + _NTP_EPOCH) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
     counts = (stream.timestamp, stream.packets & 0xFFFFFFFF, stream.octets & 0xFFFFFFFF)
     body = struct.pack("!IQIII", stream.ssrc, ntp, *counts)
     return rtcp_packet(200, len(blocks), body + b"".join(map(bytes, blocks)))
