@@ -73,6 +73,40 @@ class Echo(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
+class Ear(FrameProcessor):
+    """Keeps what passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[Frame] = []
+        self.pcm = b""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        self.frames.append(frame)
+        if isinstance(frame, InputAudioRawFrame):
+            self.pcm += frame.audio
+        await self.push_frame(frame, direction)
+
+
+class Ears(list[Ear]):
+    """Makes an ear for each call, and keeps it."""
+
+    def __call__(self) -> Ear:
+        self.append(Ear())
+        return self[-1]
+
+    @property
+    def frames(self) -> list[Frame]:
+        """What the first one has heard."""
+        return self[0].frames if self else []
+
+    @property
+    def pcm(self) -> bytes:
+        """What the first one has heard of the caller."""
+        return self[0].pcm if self else b""
+
+
 Prepare = Callable[[WhatsAppTransport, PipelineWorker], Awaitable[None] | None]
 
 
@@ -82,6 +116,8 @@ class PipelineBot:
     Args:
         *processors: What stands between input and output.
         prepare: Called with transport and worker, to register handlers or queue frames.
+        params: Makes the transport's parameters.
+        metrics: Whether the pipeline collects metrics.
     """
 
     def __init__(
@@ -89,6 +125,7 @@ class PipelineBot:
         *processors: Callable[[], FrameProcessor],
         prepare: Prepare | None = None,
         params: Callable[[], WhatsAppParams] = WhatsAppParams,
+        metrics: bool = False,
     ) -> None:
         self.events: list[str] = []
         self.workers: list[PipelineWorker] = []
@@ -96,6 +133,7 @@ class PipelineBot:
         self._processors = processors
         self._prepare = prepare
         self._params = params
+        self._metrics = metrics
 
     async def __call__(self, runner_args: WhatsAppRunnerArguments) -> None:
         transport = await create_transport(runner_args, {"whatsapp": self._params})
@@ -103,7 +141,11 @@ class PipelineBot:
         processors = [make() for make in self._processors]
         worker = PipelineWorker(
             Pipeline([transport.input(), *processors, transport.output()]),
-            params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE),
+            params=PipelineParams(
+                audio_in_sample_rate=RATE,
+                audio_out_sample_rate=RATE,
+                enable_metrics=self._metrics,
+            ),
         )
         self.workers.append(worker)
         self._listen(transport)

@@ -5,13 +5,18 @@ import contextlib
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from aioice import stun
+from loguru import logger
 
 from pipecat_whatsapp.calls import adapter
 from pipecat_whatsapp.calls.call import CallReport
+
+if TYPE_CHECKING:
+    from links import Link
 
 
 class Reports(asyncio.Queue[CallReport]):
@@ -42,6 +47,24 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def link() -> AsyncIterator[Link]:
+    """A connection and WhatsApp's relay."""
+    from links import Link
+
+    async with Link() as made:
+        yield made
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """Warnings and errors in the log."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
+    yield lines
+    logger.remove(sink)
 
 
 @pytest.fixture

@@ -14,6 +14,18 @@ MOSTLY = 0.5
 _WINDOW = RATE // 2
 
 
+def chirp(seconds: float, *, low: float = 300, high: float = 2500) -> bytes:
+    """A sound unlike any other part of itself, so that its place can be found."""
+    t = np.arange(int(seconds * RATE)) / RATE
+    phase = 2 * np.pi * (low * t + (high - low) * t**2 / (2 * seconds))
+    return (12_000 * np.sin(phase)).astype(np.int16).tobytes()
+
+
+def similarity(heard: bytes, said: bytes) -> float:
+    """How well what was said is found in what was heard, 0 to 1: all of it, in one piece."""
+    return _likeness(_samples(said), _samples(heard))
+
+
 def share_found(said: Path | bytes, heard: Path | bytes) -> float:
     """How much of something that was said is in a recording, 0 to 1.
 

@@ -1,72 +1,38 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from loguru import logger
-from pipecat.transports.smallwebrtc.connection import IceServer
 
 from conftest import until
-from pipecat_whatsapp.errors import SdpError
-from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection, answer_offer
-from pipecat_whatsapp.media.sdp import Offer, read_offer
+from links import Link, rtcp_reached
+from pipecat_whatsapp.media.connection import LinkEvent
+from pipecat_whatsapp.media.dtmf import event_payload
+from pipecat_whatsapp.media.opus import create_encoder
+from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
+from pipecat_whatsapp.media.receiver import AudioReceiver
+from pipecat_whatsapp.media.rtp import (
+    ReceiverReport,
+    ReportBlock,
+    RtpPacket,
+    read_rtcp,
+    receiver_report,
+    source_description,
+)
+from pipecat_whatsapp.media.sdp import read_source
 from pipecat_whatsapp.media.sender import AudioSender
-from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
-from pipecat_whatsapp.simulator.offer import read_answer, write_offer
+from pipecat_whatsapp.simulator.offer import read_answer
 from pipecat_whatsapp.simulator.rules import check_answer
-from test_sdp import whatsapp_offer
+from test_sender import new_sender
+
+KEYS = 126
 
 
-class Link:
-    """A connection on one side, WhatsApp's relay on the other."""
-
-    def __init__(self, endpoint: LiteEndpoint) -> None:
-        self.endpoint = endpoint
-        self.events: list[LinkEvent] = []
-        self.packets = 0
-        self.offer = write_offer(
-            host=endpoint.host,
-            port=endpoint.port,
-            ufrag=endpoint.ufrag,
-            pwd=endpoint.pwd,
-            fingerprint=endpoint.fingerprint,
-            ssrc=1234567890,
-        )
-        self.connection: WhatsAppConnection
-        self.sdp = ""
-
-    def count(self, packet: bytes, arrival: float) -> None:
-        self.packets += 1
-
-    async def answer(self) -> None:
-        self.connection, self.sdp = await answer_offer(read_offer(self.offer), self.events.append)
-
-    async def come_up(self) -> None:
-        await self.answer()
-        self.endpoint.start(read_answer(self.sdp))
-        await self.connection.start_link()
-        await until(lambda: LinkEvent.UP in self.events)
-
-
-@pytest.fixture
-async def link() -> AsyncIterator[Link]:
-    endpoint = await LiteEndpoint.open()
-    link = Link(endpoint)
-    endpoint.on_rtp = link.count
-    yield link
-    if hasattr(link, "connection"):
-        await link.connection.close()
-    await endpoint.close()
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
-    yield lines
-    logger.remove(sink)
+def new_meter() -> QualityMeter:
+    return QualityMeter(asyncio.get_running_loop().time())
 
 
 async def test_the_answer_keeps_metas_rules(link: Link) -> None:
@@ -90,18 +56,15 @@ async def test_the_link_stays_down_until_it_is_started(link: Link) -> None:
 
 async def test_nothing_is_sent_before_the_gate_opens(link: Link) -> None:
     await link.come_up()
-    link.connection.replace_audio_track(AudioSender(16_000))
+    link.connection.replace_audio_track(new_sender())
     await link.connection.connect()
     # RTCP goes on meanwhile: wait for it, to have given RTP its chance.
-    reports = asyncio.Event()
-    link.endpoint.on_rtcp = lambda packet: reports.set()
-    async with asyncio.timeout(30):
-        await reports.wait()
-    assert link.packets == 0
+    await rtcp_reached(link.endpoint)
+    assert link.sent == []
     assert not link.connection.is_connected()
     await link.connection.open()
     assert link.connection.is_connected()
-    await until(lambda: link.packets > 5)
+    await link.gets(5)
 
 
 async def test_connected_is_told_once_both_sides_are_ready(link: Link) -> None:
@@ -117,6 +80,21 @@ async def test_connected_is_told_once_both_sides_are_ready(link: Link) -> None:
     assert link.events[-1] is LinkEvent.BOT_READY
     await link.connection.open()
     await until(lambda: connected == [link.connection])
+
+
+async def test_a_call_has_no_data_channel_and_warns_of_none(
+    link: Link, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipecat.transports.smallwebrtc.connection.DATA_CHANNEL_TIMEOUT_SECS", 0.05)
+    await link.come_up()
+    await link.connection.connect()
+    await link.connection.open()
+    link.connection.send_app_message({"type": "anything"})
+    await asyncio.sleep(0.2)
+    assert warnings == []
+
+
+# The end
 
 
 async def test_the_far_ends_close_is_told(link: Link) -> None:
@@ -148,7 +126,7 @@ async def test_disconnect_says_that_the_bot_hung_up(link: Link) -> None:
 
 async def test_closing_before_the_link_comes_up_frees_whoever_writes(link: Link) -> None:
     await link.answer()
-    sender = AudioSender(16_000)
+    sender = new_sender()
     link.connection.replace_audio_track(sender)
     writing = asyncio.ensure_future(sender.write(bytes(64_000)))
     await asyncio.sleep(0)
@@ -158,87 +136,253 @@ async def test_closing_before_the_link_comes_up_frees_whoever_writes(link: Link)
     assert link.connection.pc.connectionState == "closed"
 
 
-async def test_packets_are_counted(link: Link) -> None:
+async def test_the_far_ends_close_frees_whoever_writes(link: Link) -> None:
     await link.come_up()
-    before = await link.connection.packets_received()
-    assert before > 0, "the handshake itself"
-    link.endpoint.send_rtcp(bytes.fromhex("80c90001499602d2"))
-    while await link.connection.packets_received() == before:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
-async def test_a_call_has_no_data_channel_and_warns_of_none(
-    link: Link, warnings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipecat.transports.smallwebrtc.connection.DATA_CHANNEL_TIMEOUT_SECS", 0.05)
-    await link.come_up()
-    await link.connection.connect()
+    sender = new_sender()
+    link.connection.replace_audio_track(sender)
     await link.connection.open()
-    link.connection.send_app_message({"type": "anything"})
-    await asyncio.sleep(0.2)
-    assert warnings == []
+    writing = asyncio.ensure_future(sender.write(bytes(32_000 * 3600)))
+    await link.gets(3)
+    await link.endpoint.close()
+    async with asyncio.timeout(30):
+        assert not await writing
 
 
-async def test_an_offer_that_aiortc_cannot_take_is_an_sdp_error() -> None:
-    sdp = whatsapp_offer().replace("a=setup:actpass", "a=candidate:broken")
-    with pytest.raises(SdpError, match="cannot be read"):
-        await answer_offer(Offer(sdp=sdp, opus_payload_type=111), lambda event: None)
+# Receiving
 
 
-async def test_a_cancelled_answer_leaves_no_socket() -> None:
-    """Unclosed sockets would be warnings, and warnings are errors here."""
-    task = asyncio.create_task(answer_offer(read_offer(whatsapp_offer()), lambda event: None))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+def decoder_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "audio-decoder"]
 
 
-# STUN and TURN
+@pytest.mark.parametrize("late", [False, True])
+async def test_aiortcs_own_receiver_is_set_aside_with_its_thread(link: Link, late: bool) -> None:
+    await link.answer()
+    if late:
+        await link.start()
+        await until(lambda: len(decoder_threads()) == 1)
+    assert isinstance(link.connection.create_receiver(), AudioReceiver)
+    if not late:
+        await link.start()
+    await until(lambda: decoder_threads() == [])
+    # It does not come back either, and aiortc can still be closed.
+    await asyncio.sleep(0.05)
+    assert decoder_threads() == []
+    await link.connection.close()
 
 
-def silent_port() -> tuple[socket.socket, int]:
-    """A UDP port that takes everything and answers nothing."""
-    sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sink.bind(("127.0.0.1", 0))
-    return sink, sink.getsockname()[1]
+async def test_sound_and_keys_are_heard(link: Link) -> None:
+    pcm: list[bytes] = []
+    keys: list[str] = []
+    await link.answer()
+    receiver = link.connection.create_receiver()
+    receiver.start(16_000, pcm.append, keys.append)
+    await link.start()
+    encoder = create_encoder(16_000)
+    for sequence in range(5):
+        opus = encoder.encode(bytes(640))
+        link.send(RtpPacket(111, sequence, sequence * 960, 9, opus))
+    link.send(RtpPacket(KEYS, 5, 5 * 960, 9, event_payload("#", 160), marker=True))
+    await until(lambda: len(pcm) >= 5 and keys == ["#"])
 
 
-async def test_turn_servers_are_tried_in_order(
-    link: Link, turn_url: str, warnings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink, port = silent_port()
-    dead = f"turn:127.0.0.1:{port}?transport=udp"
-    servers = [IceServer([dead, turn_url], "ada", "secret")]
-    monkeypatch.setattr("pipecat_whatsapp.media.connection.GATHERING_TIMEOUT", 1.0)
-    with sink:
-        connection, sdp = await answer_offer(
-            read_offer(link.offer), link.events.append, ice_servers=servers
-        )
-        await connection.close()
-    assert " typ relay" in sdp
-    assert len(warnings) == 1
-    assert dead in warnings[0]
-    assert "secret" not in warnings[0]
+async def test_a_closed_connection_hears_nothing_more(link: Link) -> None:
+    pcm: list[bytes] = []
+    await link.answer()
+    receiver = link.connection.create_receiver()
+    receiver.start(16_000, pcm.append, lambda key: None)
+    await link.start()
+    link.phone.speak()
+    await until(lambda: len(pcm) > 3)
+    await link.connection.close()
+    heard = len(pcm)
+    await asyncio.sleep(0.1)
+    assert len(pcm) == heard
 
 
-async def test_without_any_relay_the_hosts_own_addresses_serve(
-    link: Link, warnings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink, port = silent_port()
-    servers = [
-        IceServer(f"stun:127.0.0.1:{port}"),
-        IceServer(f"turn:127.0.0.1:{port}", "ada", "secret"),
-    ]
-    monkeypatch.setattr("pipecat_whatsapp.media.connection.GATHERING_TIMEOUT", 0.1)
-    with sink:
-        connection, sdp = await answer_offer(
-            read_offer(link.offer), link.events.append, ice_servers=servers
-        )
-        link.connection = connection
-        assert " typ host" in sdp
-        link.endpoint.start(read_answer(sdp))
-        await connection.start_link()
-        await until(lambda: LinkEvent.UP in link.events)
-        await connection.close()
-    assert len(warnings) == 1
+async def test_keys_can_be_sent_where_they_were_offered(link: Link) -> None:
+    await link.answer()
+    assert link.connection.telephone_event_payload_type is None, "nobody has opened the door yet"
+    link.connection.create_receiver()
+    assert link.connection.telephone_event_payload_type == KEYS
+    link.connection.offer = replace(link.connection.offer, telephone_event_payload_type=None)
+    assert link.connection.telephone_event_payload_type is None
+
+
+async def test_a_key_leaves_in_the_stream_of_the_audio(link: Link) -> None:
+    await link.answer()
+    link.connection.create_receiver()
+    sender = new_sender()
+    link.connection.replace_audio_track(sender)
+    await link.start()
+    await link.connection.open()
+    await link.gets(3)
+    sender.press("8")
+    await sender.released()
+    await until(lambda: link.phone.recording.keys == "8")
+    await link.gets(3)
+    assert len({packet.ssrc for packet in link.sent}) == 1
+    numbers = [packet.sequence for packet in link.sent]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    keys = [packet for packet in link.sent if packet.payload_type == KEYS]
+    assert [packet.marker for packet in keys] == [True] + [False] * 6
+    assert len({packet.timestamp for packet in keys}) == 1
+    assert {packet.payload_type for packet in link.sent} == {111, KEYS}
+
+
+# Reports
+
+
+async def reviewed(link: Link) -> tuple[CallQuality, int]:
+    return await link.connection.review(new_meter())
+
+
+async def reviewed_until(link: Link, ready: Callable[[CallQuality, int], bool]) -> CallQuality:
+    """Review again and again until the figures are as wanted."""
+    async with asyncio.timeout(30):
+        while True:
+            quality, packets = await reviewed(link)
+            if ready(quality, packets):
+                return quality
+            await asyncio.sleep(0.01)
+
+
+async def test_a_review_tells_the_far_end_what_came_of_its_stream(link: Link) -> None:
+    await link.answer()
+    link.connection.create_receiver()
+    await link.start()
+    for sequence in (65_534, 65_535, 0, 2, 3, 6):
+        link.send(RtpPacket(111, sequence, 0, 0xABCDEF01, b"\x08opus"))
+    quality = await reviewed_until(link, lambda quality, _: quality.packets_in == 6)
+    assert quality.lost_in == 3
+    ssrc, cname = read_source(link.sdp)
+    (compound,) = await first_report(link)
+    assert compound.endswith(source_description(ssrc, cname))
+    (report,) = read_rtcp(compound)
+    assert isinstance(report, ReceiverReport)
+    assert report.ssrc == ssrc
+    (block,) = report.blocks
+    assert (block.ssrc, block.lost, block.highest) == (0xABCDEF01, 3, 65_536 + 6)
+
+
+async def first_report(link: Link) -> list[bytes]:
+    """The receiver report of a review; aiortc's own sender reports do not count."""
+    found: list[bytes] = []
+    hear = link.endpoint.on_rtcp
+    link.endpoint.on_rtcp = lambda data: found.append(data) if data[1] == 201 else None
+    await reviewed(link)
+    await until(lambda: bool(found))
+    link.endpoint.on_rtcp = hear
+    return found[:1]
+
+
+async def test_without_a_stream_there_is_nothing_to_report(link: Link) -> None:
+    await link.answer()
+    link.connection.create_receiver()
+    await link.start()
+    quality, packets = await reviewed(link)
+    assert (quality.packets_in, quality.mos) == (0, None)
+    assert packets > 0, "the handshake itself"
+
+
+async def test_what_comes_from_the_far_end_is_counted(link: Link) -> None:
+    """A sign of life is a packet of any kind, with a receiver of ours or without."""
+    await link.come_up()
+    _, before = await reviewed(link)
+    link.endpoint.send_rtcp(receiver_report(1))
+    await reviewed_until(link, lambda _, packets: packets > before)
+
+
+async def test_a_connection_can_be_reviewed_when_it_is_closed(link: Link) -> None:
+    """The call's end may come while it is under review."""
+    await link.answer()
+    link.connection.create_receiver()
+    await link.start()
+    link.send(RtpPacket(111, 1, 0, 9, b"\x08opus"))
+    await reviewed_until(link, lambda quality, _: quality.packets_in == 1)
+    await link.connection.close()
+    quality, _ = await reviewed(link)
+    assert quality.packets_in == 1
+
+
+class Follower(AudioSender):
+    """Keeps what it is told of the loss."""
+
+    def __init__(self) -> None:
+        super().__init__(create_encoder(16_000), 16_000)
+        self.followed: list[float] = []
+
+    def follow(self, loss: float) -> None:
+        self.followed.append(loss)
+        super().follow(loss)
+
+
+async def test_each_report_of_the_far_end_is_followed_once(link: Link) -> None:
+    await link.answer()
+    link.connection.create_receiver()
+    sender = Follower()
+    link.connection.replace_audio_track(sender)
+    await link.start()
+    await link.connection.open()
+    ssrc, _ = read_source(link.sdp)
+    await reviewed(link)
+    assert sender.followed == []
+    for fraction in (64, 64, 0):
+        count = len(sender.followed)
+        block = ReportBlock(ssrc=ssrc, lost=1, highest=10, fraction=fraction, jitter=480)
+        link.endpoint.send_rtcp(receiver_report(5, [block]))
+        quality = await reviewed_until(link, lambda *_, n=count: len(sender.followed) > n)
+        assert (quality.lost_out, quality.jitter_out_ms) == (fraction / 256, 10)
+        await reviewed(link)
+    assert sender.followed == [0.25, 0.25, 0]
+
+
+async def test_a_report_on_somebody_elses_stream_is_not_followed(link: Link) -> None:
+    await link.answer()
+    link.connection.create_receiver()
+    sender = Follower()
+    link.connection.replace_audio_track(sender)
+    await link.start()
+    _, before = await reviewed(link)
+    block = ReportBlock(ssrc=1, lost=1, highest=10, fraction=64)
+    link.endpoint.send_rtcp(receiver_report(5, [block]))
+    await reviewed_until(link, lambda _, packets: packets > before)
+    assert sender.followed == []
+
+
+async def test_both_sides_learn_of_each_other_by_rtcp(link: Link) -> None:
+    """The phone reports on our stream, and how long our report was on its way."""
+    qualities: list[CallQuality] = []
+
+    async def on_quality(_: object, quality: CallQuality) -> None:
+        qualities.append(quality)
+
+    await link.answer()
+    link.connection.create_receiver().start(16_000, lambda pcm: None, lambda key: None)
+    link.connection.replace_audio_track(new_sender())
+    link.connection.add_event_handler("quality", on_quality)
+    await link.start()
+    await link.connection.open()
+    link.phone.speak()
+    quality = await reviewed_until(link, lambda quality, _: quality.round_trip_ms is not None)
+    assert quality.round_trip_ms is not None
+    assert quality.round_trip_ms < 1000, "on this very machine"
+    assert quality.lost_out == 0
+    assert quality.packets_out > 50
+    assert 1_000 < quality.bitrate_out < 25_000
+    assert (quality.lost_in, quality.concealed_ms) == (0, 0)
+    assert quality.mos is not None
+    assert quality.first_audio_in is not None
+    assert quality.first_audio_out is None, "the bot has said nothing"
+    await until(lambda: quality in qualities)
+    # And the other way round: the phone's own report is answered with its time.
+    (report,) = read_rtcp((await first_report(link))[0])
+    assert isinstance(report, ReceiverReport)
+    assert report.blocks[0].lsr != 0
+
+
+async def test_the_far_end_is_asked_for_its_consent(link: Link) -> None:
+    await link.answer()
+    assert await link.connection.has_consent() is None
+    await link.start()
+    assert await link.connection.has_consent() is True

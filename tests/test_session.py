@@ -6,15 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from aioice import stun
 from loguru import logger
 
 from bots import PlainBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls import adapter, session
+from pipecat_whatsapp.calls import adapter, session, watchdog
 from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call, Cause, State
 from pipecat_whatsapp.config import Timing
+from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.network import Network
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
@@ -480,23 +483,43 @@ async def test_a_bot_that_cannot_be_cancelled_holds_no_call(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Timing:
-    """Media is missed after half a second."""
-    monkeypatch.setattr(session, "MEDIA_CHECK_SECONDS", 0.1)
-    return Timing(media_timeout=0.5)
+    """Media is missed after a few reviews, and the far end asked about it in quick succession."""
+    monkeypatch.setattr(watchdog, "REVIEW_SECONDS", 0.05)
+    monkeypatch.setattr(stun, "RETRY_RTO", 0.05)
+    return Timing(silence_timeout=0.2, media_timeout=0.4)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
+    """What the far end answered when it was asked."""
+    answers: list[bool | None] = []
+    ask = WhatsAppConnection.has_consent
+
+    async def noted(self: WhatsAppConnection) -> bool | None:
+        answers.append(await ask(self))
+        return answers[-1]
+
+    monkeypatch.setattr(WhatsAppConnection, "has_consent", noted)
+    return answers
 
 
 async def test_a_caller_who_vanishes_is_noticed(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports, impatient: Timing
+    whatsapp: WhatsApp,
+    phone: Phone,
+    reports: Reports,
+    impatient: Timing,
+    asked: list[bool | None],
 ) -> None:
     bot = PlainBot()
     await whatsapp.serve(bot, timing=impatient, on_call_ended=reports)
     call = await phone.dial()
     await call.answered()
-    await until(lambda: call.recording is not None)
     await call.play(bytes(16_000))
     call.vanish()
     report = await reports.next()
     assert (report.cause, report.answered) == (Cause.MEDIA_LOST, True)
+    assert "no sign of life" in report.detail
+    assert asked[-1] is False
     assert bot.running == 0
     await settled(whatsapp, "pre_accept", "accept", "terminate")
 
@@ -514,6 +537,30 @@ async def test_a_call_that_never_gets_media_is_ended(
     report = await reports.next()
     assert (report.cause, report.answered) == (Cause.NO_MEDIA, True)
     await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+async def test_a_caller_who_sends_nothing_but_is_there_stays(
+    whatsapp: WhatsApp,
+    phone: Phone,
+    impatient: Timing,
+    asked: list[bool | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A phone that sends nothing while nobody speaks is not dead."""
+    served = await whatsapp.serve(PlainBot(), timing=impatient)
+    call = await phone.dial()
+    await call.answered()
+    await call.play(bytes(16_000))
+    for way in ("send_rtp", "send_rtcp"):
+        monkeypatch.setattr(LiteEndpoint, way, lambda self, packet: None)
+    # Long enough for the silence to be given up, if it were one.
+    await until(lambda: len(asked) >= 20)
+    assert set(asked) == {True}
+    assert served.calls[0].state is State.ACTIVE
+    # And still its end is noticed.
+    call.vanish()
+    await until(lambda: served.calls == ())
+    assert asked[-1] is False
 
 
 # Logs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
 import pytest
 from loguru import logger
 from pipecat.frames.frames import (
@@ -12,113 +11,30 @@ from pipecat.frames.frames import (
     ClientConnectedFrame,
     EndFrame,
     Frame,
-    InputAudioRawFrame,
-    InputTransportStartAudioStreamingFrame,
-    InterruptionFrame,
-    OutputAudioRawFrame,
+    InputDTMFFrame,
+    MetricsFrame,
+    OutputDTMFFrame,
     StartFrame,
 )
 from pipecat.pipeline.worker import PipelineWorker
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from bots import RATE, Echo, PipelineBot, PlainBot, says
+from bots import Ears, Echo, PipelineBot, PlainBot, says
 from conftest import Reports, until
-from pipecat_whatsapp.calls.call import Cause
+from pipecat_whatsapp.calls import watchdog
+from pipecat_whatsapp.calls.call import CallReport, Cause, Signal
 from pipecat_whatsapp.config import Timing
+from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
+from pipecat_whatsapp.simulator.graph import SimulatedMeta
+from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
-from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
-
-Pcm = np.ndarray[tuple[int], np.dtype[np.float64]]
-
-
-def chirp(seconds: float, *, low: float = 300, high: float = 2500) -> bytes:
-    """A sound unlike any other part of itself, so that its place can be found."""
-    t = np.arange(int(seconds * RATE)) / RATE
-    phase = 2 * np.pi * (low * t + (high - low) * t**2 / (2 * seconds))
-    return (12_000 * np.sin(phase)).astype(np.int16).tobytes()
-
-
-def samples(pcm: bytes) -> Pcm:
-    return np.frombuffer(pcm, np.int16).astype(np.float64)
-
-
-def similarity(heard: bytes, said: bytes) -> float:
-    """How well what was said is found in what was heard, 0 to 1."""
-    a, b = samples(heard), samples(said)
-    if len(a) < len(b):
-        return 0.0
-    products = np.correlate(a, b, "valid")
-    energies = np.convolve(a**2, np.ones(len(b)), "valid") * np.sum(b**2)
-    return float(np.max(np.abs(products) / np.sqrt(energies + 1e-9)))
-
-
-class Ear(FrameProcessor):
-    """Keeps what passes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[Frame] = []
-        self.pcm = b""
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        await super().process_frame(frame, direction)
-        self.frames.append(frame)
-        if isinstance(frame, InputAudioRawFrame):
-            self.pcm += frame.audio
-        await self.push_frame(frame, direction)
-
-
-async def test_the_greeting_is_heard_from_its_first_sample_to_its_last(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports
-) -> None:
-    greeting = chirp(1.0)
-    bot = PipelineBot(prepare=says(greeting, then_end=True))
-    await whatsapp.serve(bot, on_call_ended=reports)
-    call = await phone.dial()
-    await call.answered()
-    assert await call.ended() == "terminated"
-    heard = call.recording.pcm
-    assert similarity(heard, greeting[: RATE // 10 * 2]) > 0.9, "its first 100 ms"
-    assert similarity(heard, greeting[-RATE // 10 * 2 :]) > 0.9, "its last 100 ms"
-    assert similarity(heard, greeting) > 0.9
-    assert (await reports.next()).cause is Cause.BOT_HUNG_UP
-    assert bot.returned == 1
-
-
-async def test_audio_written_before_the_caller_can_hear_is_held(
-    whatsapp: WhatsApp, phone: Phone
-) -> None:
-    greeting = chirp(0.5)
-
-    def speak_at_once(transport: WhatsAppTransport, worker: PipelineWorker) -> asyncio.Future[None]:
-        return asyncio.ensure_future(
-            worker.queue_frames([OutputAudioRawFrame(greeting, RATE, 1), EndFrame()])
-        )
-
-    whatsapp.meta.faults.latency = 0.2
-    await whatsapp.serve(PipelineBot(prepare=speak_at_once))
-    call = await phone.dial()
-    assert await call.ended() == "terminated"
-    assert call.recording.media_before_accept == 0
-    assert similarity(call.recording.pcm, greeting) > 0.9
-
-
-async def test_the_caller_is_heard(whatsapp: WhatsApp, phone: Phone) -> None:
-    ears: list[Ear] = []
-    question = chirp(1.0)
-
-    def ear() -> Ear:
-        ears.append(Ear())
-        return ears[-1]
-
-    await whatsapp.serve(PipelineBot(ear))
-    call = await phone.dial()
-    await call.answered()
-    await call.play(question)
-    await until(lambda: similarity(ears[0].pcm, question) > 0.85)
-    frame = next(f for f in ears[0].frames if isinstance(f, InputAudioRawFrame))
-    assert (frame.sample_rate, frame.num_channels, len(frame.audio)) == (RATE, 1, 640)
+from pipecat_whatsapp.transport import (
+    METRICS_EVERY,
+    CallQualityMetricsData,
+    WhatsAppParams,
+    WhatsAppTransport,
+)
+from recordings import MOSTLY, chirp, share_found, similarity
 
 
 async def test_both_hear_each_other(whatsapp: WhatsApp, phone: Phone) -> None:
@@ -134,12 +50,8 @@ async def test_both_hear_each_other(whatsapp: WhatsApp, phone: Phone) -> None:
 async def test_events_come_in_order_and_once(
     whatsapp: WhatsApp, phone: Phone, reports: Reports
 ) -> None:
-    ears: list[Ear] = []
+    ears = Ears()
     states: list[str] = []
-
-    def ear() -> Ear:
-        ears.append(Ear())
-        return ears[-1]
 
     def prepare(transport: WhatsAppTransport, worker: PipelineWorker) -> None:
         async def on_state(_: object, state: str) -> None:
@@ -147,12 +59,12 @@ async def test_events_come_in_order_and_once(
 
         transport.add_event_handler("on_call_state_updated", on_state)
 
-    bot = PipelineBot(ear, prepare=prepare)
+    bot = PipelineBot(ears, prepare=prepare)
     await whatsapp.serve(bot, on_call_ended=reports)
     call = await phone.dial()
     await call.answered()
-    await until(lambda: any(isinstance(f, ClientConnectedFrame) for f in ears[0].frames))
-    kinds = [type(frame) for frame in ears[0].frames]
+    await until(lambda: any(isinstance(f, ClientConnectedFrame) for f in ears.frames))
+    kinds = [type(frame) for frame in ears.frames]
     assert kinds.index(StartFrame) < kinds.index(ClientConnectedFrame)
     assert bot.events == ["on_client_connected"]
     await call.hang_up()
@@ -165,20 +77,16 @@ async def test_events_come_in_order_and_once(
 async def test_the_callers_hang_up_ends_a_pipeline_without_handlers(
     whatsapp: WhatsApp, phone: Phone, reports: Reports
 ) -> None:
-    ears: list[Ear] = []
+    ears = Ears()
 
-    def ear() -> Ear:
-        ears.append(Ear())
-        return ears[-1]
-
-    bot = PipelineBot(ear)
+    bot = PipelineBot(ears)
     await whatsapp.serve(bot, on_call_ended=reports)
     call = await phone.dial()
     await call.answered()
     await call.hang_up()
     await reports.next()
     assert bot.returned == 1
-    assert any(isinstance(frame, EndFrame) for frame in ears[0].frames), "no cancellation"
+    assert any(isinstance(frame, EndFrame) for frame in ears.frames), "no cancellation"
 
 
 async def test_the_usual_cancelling_handler_works_too(
@@ -217,19 +125,6 @@ async def test_a_pipeline_that_ends_hangs_up_at_graph(
     assert actions == ["pre_accept", "accept", "terminate"]
 
 
-async def test_an_interruption_silences_the_bot(whatsapp: WhatsApp, phone: Phone) -> None:
-    speech = chirp(6.0)
-    bot = PipelineBot(prepare=says(speech))
-    await whatsapp.serve(bot)
-    call = await phone.dial()
-    await call.wait_sound()
-    await bot.workers[0].queue_frame(InterruptionFrame())
-    heard = call.recording.sound_seconds
-    await call.hears(lambda recording: len(recording.pcm) > 2 * RATE * 2)
-    assert call.recording.sound_seconds < heard + 0.5
-    assert call.recording.sound_seconds < 2.0
-
-
 async def test_an_end_after_the_callers_hang_up_is_quick(
     whatsapp: WhatsApp, phone: Phone, reports: Reports
 ) -> None:
@@ -241,23 +136,6 @@ async def test_an_end_after_the_callers_hang_up_is_quick(
     await call.hang_up()
     await reports.next()
     assert bot.returned == 1
-
-
-async def test_listening_may_start_later(whatsapp: WhatsApp, phone: Phone) -> None:
-    ears: list[Ear] = []
-
-    def ear() -> Ear:
-        ears.append(Ear())
-        return ears[-1]
-
-    bot = PipelineBot(ear, params=lambda: WhatsAppParams(audio_in_stream_on_start=False))
-    await whatsapp.serve(bot)
-    call = await phone.dial()
-    await call.answered()
-    await call.play(chirp(0.2))
-    assert ears[0].pcm == b""
-    await bot.workers[0].queue_frame(InputTransportStartAudioStreamingFrame())
-    await until(lambda: ears[0].pcm != b"")
 
 
 async def test_an_error_is_told(whatsapp: WhatsApp, phone: Phone, reports: Reports) -> None:
@@ -276,23 +154,6 @@ async def test_an_error_is_told(whatsapp: WhatsApp, phone: Phone, reports: Repor
     await reports.next()
     assert len(errors) == 1
     assert errors[0].startswith("graph failed: ")
-
-
-async def test_a_rate_that_opus_cannot_code_connects_nobody_to_a_silent_bot(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports
-) -> None:
-    errors: list[str] = []
-    sink = logger.add(lambda message: errors.append(str(message)), level="ERROR")
-    bot = PipelineBot(params=lambda: WhatsAppParams(audio_out_sample_rate=44_100))
-    await whatsapp.serve(bot, on_call_ended=reports)
-    try:
-        call = await phone.dial()
-        assert await call.ended() == "rejected"
-        assert (await reports.next()).cause is Cause.BOT_HUNG_UP
-    finally:
-        logger.remove(sink)
-    assert bot.returned == 1
-    assert "audio_out_sample_rate" in errors[0]
 
 
 def test_parameters_alone_are_right_for_a_voice_bot() -> None:
@@ -334,3 +195,188 @@ async def test_pipecat_has_nothing_to_complain_about(
     finally:
         logger.remove(sink)
     assert lines == []
+
+
+# Quality
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call is reviewed twenty times a second."""
+    monkeypatch.setattr(watchdog, "REVIEW_SECONDS", 0.05)
+
+
+def measured(ears: Ears) -> list[CallQualityMetricsData]:
+    return [
+        data
+        for frame in ears.frames
+        if isinstance(frame, MetricsFrame)
+        for data in frame.data
+        if isinstance(data, CallQualityMetricsData)
+    ]
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_quality_flows_as_metrics_every_few_reviews(whatsapp: WhatsApp, phone: Phone) -> None:
+    ears = Ears()
+    await whatsapp.serve(PipelineBot(ears, metrics=True))
+    call = await phone.dial()
+    await call.answered()
+    await until(lambda: len(measured(ears)) == 3)
+    first, second, third = (data.value for data in measured(ears))
+    assert first.packets_in < second.packets_in < third.packets_in
+    # 50 packets a second, and a review every 50 ms or so.
+    assert third.packets_in - second.packets_in > METRICS_EVERY
+    assert measured(ears)[0].processor.startswith("WhatsAppInputTransport")
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_a_pipeline_without_metrics_gets_none(whatsapp: WhatsApp, phone: Phone) -> None:
+    ears = Ears()
+    served = await whatsapp.serve(PipelineBot(ears))
+    call = await phone.dial()
+    await call.answered()
+    await until(lambda: bool(served.calls) and served.calls[0].quality.packets_in > 50)
+    assert measured(ears) == []
+
+
+class Score(QualityMeter):
+    """Finds what it is told to find."""
+
+    def __init__(self, mos_lately: float | None) -> None:
+        super().__init__(0.0)
+        self._found = CallQuality(mos_lately=mos_lately)
+
+    def assess(self, *_: object, **__: object) -> CallQuality:
+        return self._found
+
+
+async def test_a_fall_of_quality_is_told_once_and_again_after_relief(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    bot = PlainBot()
+    await whatsapp.serve(bot)
+    call = await phone.dial()
+    await call.answered()
+    (args,) = bot.started
+    transport = WhatsAppTransport(
+        args.webrtc_connection, args.call, WhatsAppParams(quality_threshold=3.0)
+    )
+    told: list[float | None] = []
+
+    async def on_quality_low(_: object, quality: CallQuality) -> None:
+        told.append(quality.mos_lately)
+
+    transport.add_event_handler("on_quality_low", on_quality_low)
+    for score in (None, 4.2, 3.0, 2.9, 2.5, None, 3.1, 2.8, 3.3, 2.7, 2.6):
+        await args.webrtc_connection.review(Score(score))
+    await until(lambda: len(told) >= 2)
+    assert told == [2.9, 2.7]
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_a_bad_line_is_told_to_the_bot(
+    whatsapp: WhatsApp, phone: Phone, network: Network
+) -> None:
+    told: list[CallQuality] = []
+
+    def prepare(transport: WhatsAppTransport, worker: PipelineWorker) -> None:
+        async def on_quality_low(_: object, quality: CallQuality) -> None:
+            told.append(quality)
+
+        transport.add_event_handler("on_quality_low", on_quality_low)
+
+    await whatsapp.serve(PipelineBot(prepare=prepare))
+    call = await phone.dial()
+    await call.answered()
+    await call.play(chirp(0.5))
+    assert told == []
+    network.conditions = NetworkConditions(loss=0.5)
+    await call.play(chirp(0.5))
+    await until(lambda: bool(told))
+    assert told[0].lost_in > 0
+    assert told[0].concealed_ms > 0
+    assert told[0].mos_lately is not None
+    assert told[0].mos_lately < 3.0
+
+
+async def test_the_report_tells_how_the_call_sounded_and_how_it_was_answered(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PipelineBot(Echo), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    question = chirp(0.5)
+    await call.play(question)
+    await call.hears(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await call.hang_up()
+    report = await reports.next()
+
+    stages = report.stages
+    assert 0 <= stages[Signal.ANSWERED] <= stages[Signal.PRE_ACCEPTED] <= stages[Signal.LINKED]
+    assert stages[Signal.ANSWERED] <= stages[Signal.READY]
+    assert max(stages[Signal.LINKED], stages[Signal.READY]) <= stages[Signal.ACCEPTED]
+
+    quality = report.quality
+    assert quality.first_audio_in is not None
+    assert quality.first_audio_out is not None
+    assert stages[Signal.ACCEPTED] <= quality.first_audio_out
+    assert quality.first_audio_in <= quality.first_audio_out, "an echo"
+    assert quality.packets_in >= 25
+    assert quality.packets_out >= 25
+    assert (quality.lost_in, quality.late_in, quality.duplicates_in) == (0, 0, 0)
+    assert quality.mos is not None
+    assert quality.mos > 4
+
+
+async def test_a_call_that_was_not_answered_has_a_report_without_sound(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    whatsapp.meta.faults.fail["accept"] = [(400, 100)]
+    await whatsapp.serve(PipelineBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await call.ended()
+    report = await reports.next()
+    assert report.quality == CallQuality()
+    assert Signal.ACCEPTED not in report.stages
+    assert Signal.LINKED in report.stages
+
+
+# Another event loop
+
+
+def test_a_whole_call_on_uvloop() -> None:
+    """Its timers are other objects, and its clock counts whole milliseconds."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def one_call() -> CallReport:
+        ears, reports = Ears(), Reports()
+        question, answer = chirp(1.0), chirp(1.0, low=2500, high=300)
+        network = Network()
+        async with SimulatedMeta() as meta:
+            whatsapp = WhatsApp(meta)
+            try:
+                bot = PipelineBot(ears, Echo, prepare=says(answer))
+                await whatsapp.serve(bot, on_call_ended=reports)
+                phone = await whatsapp.phone(network=network)
+                call = await phone.dial()
+                await call.answered()
+                await call.hears(lambda recording: share_found(answer, recording.pcm) >= MOSTLY)
+                await call.play(question)
+                await until(lambda: share_found(question, ears.pcm) >= MOSTLY)
+                # Now with timers for what is missing.
+                network.conditions = NetworkConditions(loss=0.1, jitter=0.03)
+                await call.play(question)
+                await call.press("5")
+                await until(lambda: any(isinstance(f, InputDTMFFrame) for f in ears.frames))
+                await bot.workers[0].queue_frame(OutputDTMFFrame.from_string("6"))
+                await call.hears(lambda recording: recording.keys == "6")
+                await call.hang_up()
+                return await reports.next()
+            finally:
+                await whatsapp.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        report = runner.run(one_call())
+    assert (report.cause, report.answered) == (Cause.CALLER_HUNG_UP, True)
+    assert report.quality.concealed_ms + report.quality.recovered_ms > 0
