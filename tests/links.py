@@ -44,6 +44,7 @@ class Link:
         await self.phone.hush()
         if hasattr(self, "connection"):
             await self.connection.close()
+            await self.connection.release()
         await self.endpoint.close()
 
     async def answer(self) -> None:

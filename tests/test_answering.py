@@ -143,7 +143,7 @@ async def test_a_stun_server_without_an_address_does_not_hold_the_answer_either(
     await link.start()
 
 
-async def test_the_attempt_that_failed_is_closed_with_the_call(
+async def test_the_attempt_that_failed_is_put_away_and_nobody_waits_for_it(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[WhatsAppConnection] = []
@@ -158,11 +158,11 @@ async def test_the_attempt_that_failed_is_closed_with_the_call(
     monkeypatch.setattr(answering, "STUN_TIMEOUT", 0.01)
     async with dead_server() as server:
         await answer(link, IceServer(f"stun:{server.address}"))
-        # What is still gathered there must not be missed at the end.
-        server.awake = True
         await link.connection.close()
+        assert closed == [link.connection]
+        server.awake = True
+        await link.connection.release()
     assert len(closed) == 2
-    assert closed[-1] is link.connection
     assert {connection.pc.connectionState for connection in closed} == {"closed"}
 
 

@@ -96,6 +96,7 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         await super().stop(frame)
         if self._sender is not None and self._connection.is_connected():
             await self._sender.drain()
+            await self._sender.released()
             await asyncio.sleep(LAST_WORD_SECONDS)
         await self._transport.hang_up()
 

@@ -198,7 +198,7 @@ class WebhookAdapter:
             _log_report(call, report)
             if self.on_call_ended is not None:
                 await _guarded(self.on_call_ended(report), "on_call_ended")
-            await session.told_meta()
+            await session.settled()
 
     async def _offer(self, event: Event) -> None:
         if isinstance(event, UnknownEvent):
@@ -242,7 +242,7 @@ class WebhookAdapter:
         if session is None or session.call.is_over:
             return False
         session.hang_up(Cause.APP_HUNG_UP)
-        await session.told_meta()
+        await session.settled()
         return True
 
     async def terminate_all(self) -> int:
@@ -275,7 +275,7 @@ class WebhookAdapter:
             session.cancel_bot()
         await self._wait(CLOSE_TIMEOUT)
         for session in sessions:
-            session.give_up_meta()
+            session.give_up()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -218,7 +218,10 @@ class CallReport:
         From `ANSWERED` (our session description) over `PRE_ACCEPTED`, `LINKED` and `READY` to
         `ACCEPTED`.
         """
-        return {step.signal: step.after for step in reversed(self.steps)}
+        stages: dict[Signal, float] = {}
+        for step in self.steps:
+            stages.setdefault(step.signal, step.after)
+        return stages
 
 
 class Call:

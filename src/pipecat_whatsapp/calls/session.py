@@ -66,7 +66,7 @@ class CallSession:
         self._context = contextvars.copy_context()
         self._timers: list[asyncio.TimerHandle] = []
         self._local: set[asyncio.Task[None]] = set()
-        self._to_meta: set[asyncio.Task[None]] = set()
+        self._afterwards: set[asyncio.Task[None]] = set()
         self._pre_accept_sent = asyncio.Event()
         self._over = asyncio.Event()
         self._connection: WhatsAppConnection | None = None
@@ -92,10 +92,10 @@ class CallSession:
                 await self._desk.directory.bury(self.call.id)
             return self.call.report()
 
-    async def told_meta(self) -> None:
-        """Wait until Meta has heard what it must hear of the call."""
-        while self._to_meta:
-            await asyncio.wait(self._to_meta)
+    async def settled(self) -> None:
+        """Wait until Meta has heard what it must hear of the call, and all is put away."""
+        while self._afterwards:
+            await asyncio.wait(self._afterwards)
 
     def hang_up(self, cause: Cause, detail: str = "") -> None:
         """End the call from our side."""
@@ -113,9 +113,9 @@ class CallSession:
         if self._bot_task is not None:
             self._bot_task.cancel()
 
-    def give_up_meta(self) -> None:
-        """Stop waiting for Meta."""
-        for task in self._to_meta:
+    def give_up(self) -> None:
+        """Stop waiting for what is left to do after the call."""
+        for task in self._afterwards:
             task.cancel()
 
     # What happens
@@ -176,13 +176,13 @@ class CallSession:
             case Action.START_BOT:
                 self._bot_task = self._in_background(self._run_bot(), set())
             case Action.ACCEPT:
-                self._in_background(self._accept(), self._to_meta)
+                self._in_background(self._accept(), self._afterwards)
             case Action.OPEN_MEDIA:
                 self._media_task = self._in_background(self._open_media(), self._local)
             case Action.REJECT:
-                self._in_background(self._tell(self._graph.reject), self._to_meta)
+                self._in_background(self._tell(self._graph.reject), self._afterwards)
             case Action.TERMINATE:
-                self._in_background(self._tell(self._graph.terminate), self._to_meta)
+                self._in_background(self._tell(self._graph.terminate), self._afterwards)
             case Action.CLEAN_UP:
                 self._over.set()
 
@@ -303,6 +303,7 @@ class CallSession:
             if self._connection.is_connected():
                 await self._review()
             await self._connection.close()
+            self._in_background(self._connection.release(), self._afterwards)
         self._pre_accept_sent.set()
         await self._end_bot()
         for task in self._local:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aioice import stun
 from aiortc import RTCDtlsTransport
@@ -20,6 +21,8 @@ from pipecat_whatsapp.media.rtp import is_rtcp
 
 Send = Callable[[bytes], Awaitable[None]]
 """Protects and sends one RTP or RTCP packet; raises ConnectionError when the link is down."""
+
+_T = TypeVar("_T")
 
 CONSENT_TRIES = 3
 """STUN requests after 0, 0.5 and 1.5 s; the last gets 2 s for its answer."""
@@ -56,14 +59,15 @@ def open_rtp_door(
     send = transport._send_rtp  # noqa: SLF001
 
     async def handle_rtp_data(data: bytes, arrival_time_ms: int) -> None:
-        _guarded(on_rtp, data)
+        _guarded(on_rtp, data, otherwise=None)
 
     async def handle_rtcp_data(data: bytes) -> None:
-        _guarded(on_rtcp, data)
+        _guarded(on_rtcp, data, otherwise=None)
         await handle_rtcp(data)
 
     async def send_rtp(data: bytes) -> None:
-        packet = data if is_rtcp(data) else outgoing(data)
+        as_it_is: bytes | None = data
+        packet = as_it_is if is_rtcp(data) else _guarded(outgoing, data, otherwise=as_it_is)
         if packet is not None:
             await send(packet)
 
@@ -73,12 +77,13 @@ def open_rtp_door(
     return send
 
 
-def _guarded(handler: Callable[[bytes], None], data: bytes) -> None:
+def _guarded(handler: Callable[[bytes], _T], data: bytes, *, otherwise: _T) -> _T:
     """Call a handler; what it raises would end aiortc's loop, and with it the call."""
     try:
-        handler(data)
+        return handler(data)
     except Exception:  # noqa: BLE001
         logger.exception("A packet could not be handled")
+        return otherwise
 
 
 async def ask_consent(transport: RTCDtlsTransport) -> bool | None:

@@ -148,7 +148,10 @@ class WhatsAppConnection(SmallWebRTCConnection):
             await self._setting_aside
         await super().disconnect()
         await self._call_event_handler("closed")
-        await asyncio.gather(*self._leftovers)
+
+    async def release(self) -> None:
+        """Wait until earlier attempts to answer, which may hang on a dead server, are put away."""
+        await asyncio.shield(asyncio.gather(*self._leftovers))
 
     async def announce(self, state: str) -> None:
         """Tell the transport that the call's state has changed."""

@@ -10,5 +10,5 @@ QUIET = 330
 
 def is_quiet(pcm: bytes) -> bool:
     """Whether 16-bit PCM is silence, so that some of it may be left out unnoticed."""
-    samples = np.frombuffer(pcm, np.int16)
+    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], np.int16)
     return not samples.size or (int(samples.max()) < QUIET and int(samples.min()) > -QUIET)

@@ -67,6 +67,7 @@ class AudioSender(MediaStreamTrack):
         telephone_event_payload_type: Payload type of key presses; None when they cannot be sent.
 
     Attributes:
+        sends_keys: Whether keys can be pressed.
         first_audio: When the first audio that was written went out, seconds of the loop's clock.
     """
 
@@ -89,21 +90,19 @@ class AudioSender(MediaStreamTrack):
         self._effort = EffortControl(max_complexity)
         self._frame_bytes = sample_rate // 50 * 2
         self._dtx = dtx
-        self._event_type = telephone_event_payload_type
+        self.sends_keys = telephone_event_payload_type is not None
+        self._key_type = telephone_event_payload_type or 0
         self._event_timestamp = 0
         self._running_loop = asyncio.get_running_loop()
         self._pacer = Pacer()
         self._buffer = bytearray()
         self._keys: deque[_Event | None] = deque()
-        self._second_byte: int | None = None
+        self._is_audio = True
+        self._marker = False
+        self._paused = False
         self._last_sequence: int | None = None
         self._sent = asyncio.Event()
         self._sleep: asyncio.Future[None] | None = None
-
-    @property
-    def sends_keys(self) -> bool:
-        """Whether keys can be pressed."""
-        return self._event_type is not None
 
     async def write(self, pcm: bytes) -> bool:
         """Queue 16-bit mono audio, and wait until all but its last 20 ms is on the wire.
@@ -180,9 +179,9 @@ class AudioSender(MediaStreamTrack):
             if not 0 < ahead < 0x8000:
                 return None
         self._last_sequence = sequence
-        if self._second_byte is None:
-            return packet
-        return packet[:1] + bytes([self._second_byte]) + packet[2:]
+        payload_type = packet[1] & 0x7F if self._is_audio else self._key_type
+        second = payload_type | (0x80 if self._marker else 0)
+        return packet[:1] + bytes([second]) + packet[2:]
 
     def stop(self) -> None:
         """End the track; waiting writers return."""
@@ -259,19 +258,20 @@ class AudioSender(MediaStreamTrack):
             self.first_audio = now
         payload = self._encoder.encode(pcm.ljust(self._frame_bytes, b"\0"))
         if self._dtx and len(payload) <= MAX_DTX_BYTES:
+            self._paused = True
             return None
-        self._second_byte = None
+        # Set where speech follows upon a pause without packets (RFC 3551 section 4.1).
+        self._is_audio, self._marker, self._paused = True, self._paused, False
         packet: av.Packet[Any] = av.Packet(payload)
         packet.pts = timestamp
         return packet
 
     def _event_packet(self, event: _Event) -> av.Packet[Any]:
-        assert self._event_type is not None  # noqa: S101 - `sends_keys` was asked before
         if not event.repeats:
             timestamp = self._pacer.take(self._running_loop.time(), has_audio=True)
             if event.starts:
                 self._event_timestamp = timestamp
-        self._second_byte = self._event_type | (0x80 if event.starts else 0)
+        self._is_audio, self._marker = False, event.starts
         packet: av.Packet[Any] = av.Packet(event.payload)
         packet.pts = self._event_timestamp
         return packet
