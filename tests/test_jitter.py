@@ -267,6 +267,18 @@ def test_whoever_slept_for_an_hour_is_not_given_an_hour_of_silence() -> None:
     assert play.kind is Kind.PLAY
 
 
+def test_a_packet_that_comes_seconds_late_changes_nothing() -> None:
+    line = Line()
+    for number in range(250):
+        if number != 50:
+            line.push(packet(number), on_time(number))
+        if number == 200:
+            line.push(packet(50), on_time(number))
+    assert line.buffer.late == 1
+    assert line.played == [number for number in range(250) if number != 50]
+    assert len(line.kinds) == 250
+
+
 @pytest.mark.parametrize("slower", [0.05, 0.1, 0.2, 0.4, 1.0, 1.5, 3.0, 10.0])
 def test_a_line_that_becomes_slower_costs_its_delay_once_and_no_packet(slower: float) -> None:
     line = Line()

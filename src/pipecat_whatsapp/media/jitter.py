@@ -202,8 +202,10 @@ class JitterBuffer:
     def _is_new_timeline(self, arrival: Arrival, sequence: int, timestamp: int, now: float) -> bool:
         if arrival.ssrc != self._ssrc or abs(sequence - self._next_sequence) > MAX_LEAP:
             return True
-        # A key press bears the time at which it began.
-        return arrival.ticks > 0 and abs(now - self._lateness.due(timestamp)) > MAX_LATENESS
+        is_old = sequence < self._next_sequence and timestamp < self._next_timestamp
+        if is_old or not arrival.ticks:  # A key press bears the time at which it began.
+            return False
+        return abs(now - self._lateness.due(timestamp)) > MAX_LATENESS
 
     def _restart(self, ssrc: int, sequence: int, timestamp: int) -> None:
         self._ssrc = ssrc

@@ -1,8 +1,8 @@
-"""Audio out: encode, pace, gate; key presses in the same stream.
+"""Audio out: encode, pace; key presses in the same stream.
 
-WhatsApp wants one stream of 20 ms Opus packets that never stops, mono, at about 20 kbit/s, with
-in-band FEC. aiortc sends an encoded packet that a track gives it as it is, so the encoder here
-replaces aiortc's, which is fixed at 96 kbit/s stereo.
+WhatsApp wants one stream of 20 ms Opus packets that never stops, mono, at about 20 kbit/s. aiortc
+sends an encoded packet that a track gives it as it is, so the encoder here replaces aiortc's, which
+is fixed at 96 kbit/s stereo.
 """
 
 from __future__ import annotations
