@@ -93,8 +93,8 @@ class WhatsAppInputTransport(BaseInputTransport):
     async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
         """Push audio downstream, filtered if so wanted.
 
-        The base class has a queue and a task for this, which cost as much as all the rest of
-        receiving; here audio has stood in a queue already.
+        The base class has a queue and a task for this, which cost more than decoding does; here
+        audio has stood in a queue already.
         """
         params = self._whatsapp_params
         if not params.audio_in_enabled or not self._listening:
