@@ -27,7 +27,7 @@ from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConn
 
 from pipecat_whatsapp.errors import SdpError
 from pipecat_whatsapp.media.aiortc_private import Send, ask_consent, open_rtp_door
-from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
+from pipecat_whatsapp.media.quality import CallQuality, QualityMeter, find_stats
 from pipecat_whatsapp.media.receiver import AudioReceiver
 from pipecat_whatsapp.media.rtp import receiver_report, source_description
 from pipecat_whatsapp.media.sdp import Offer, read_source, write_answer
@@ -74,6 +74,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         self._observer = observer
         self._leftovers = leftovers
         self._answer_to_apply: RTCSessionDescription | None = None
+        self._source = (0, "")
         self._opened = asyncio.Event()
         self._outgoing: _GatedTrack | None = None
         self._sender: AudioSender | None = None
@@ -100,6 +101,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
             self.force_transceivers_to_send_recv()
             await self._transport.transport.iceGatherer.gather()
             self._answer_to_apply = await self.pc.createAnswer()
+            self._source = read_source(self._answer_to_apply.sdp)
         except (ValueError, KeyError, IndexError, AttributeError, AssertionError) as error:
             raise SdpError(
                 f"The offer cannot be read ({type(error).__name__}); the call is rejected."
@@ -247,7 +249,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         if self._send_rtcp is None or not isinstance(self._receiver, AudioReceiver):
             return
         if blocks := self._receiver.reports():
-            ssrc, cname = read_source(self.pc.localDescription.sdp)
+            ssrc, cname = self._source
             with contextlib.suppress(ConnectionError):
                 await self._send_rtcp(
                     receiver_report(ssrc, blocks) + source_description(ssrc, cname)
@@ -255,14 +257,11 @@ class WhatsAppConnection(SmallWebRTCConnection):
 
     def _adapt(self, stats: RTCStatsReport) -> None:
         """Let the encoder follow the far end's newest report."""
-        for report in stats.values():
-            if (
-                isinstance(report, RTCRemoteInboundRtpStreamStats)
-                and report.timestamp != self._last_report
-                and self._sender is not None
-            ):
-                self._last_report = report.timestamp
-                self._sender.follow(report.fractionLost / 256)
+        report = find_stats(stats, RTCRemoteInboundRtpStreamStats)
+        if report is None or self._sender is None or report.timestamp == self._last_report:
+            return
+        self._last_report = report.timestamp
+        self._sender.follow(report.fractionLost / 256)
 
     def _on_connection_state(self) -> None:
         state = self.pc.connectionState

@@ -13,7 +13,7 @@ import functools
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 from loguru import logger
@@ -192,6 +192,12 @@ def _bandwidth(max_playback_rate: int) -> int:
     return next((band for rate, band in _BANDWIDTHS if rate >= max_playback_rate), 1105)
 
 
+def _check(library: ctypes.CDLL, code: int) -> None:
+    """Raise a ValueError for what libopus answers when something is wrong."""
+    if code < 0:
+        raise ValueError(library.opus_strerror(code).decode())
+
+
 class _LibopusEncoder:
     def __init__(self, library: ctypes.CDLL, sample_rate: int) -> None:
         self._library = library
@@ -201,11 +207,12 @@ class _LibopusEncoder:
         self._state = library.opus_encoder_create(
             sample_rate, 1, _APPLICATION_VOIP, ctypes.byref(error)
         )
-        self._check(error.value)
+        _check(library, error.value)
         weakref.finalize(self, library.opus_encoder_destroy, self._state)
 
     def control(self, request: int, value: int) -> None:
-        self._check(self._library.opus_encoder_ctl(self._state, request, ctypes.c_int(value)))
+        code = self._library.opus_encoder_ctl(self._state, request, ctypes.c_int(value))
+        _check(self._library, code)
 
     def set_complexity(self, complexity: int) -> None:
         self.control(_SET_COMPLEXITY, complexity)
@@ -222,12 +229,8 @@ class _LibopusEncoder:
         size = self._library.opus_encode(
             self._state, pcm, self._samples, self._packet, MAX_PACKET_BYTES
         )
-        self._check(size)
+        _check(self._library, size)
         return ctypes.string_at(self._packet, size)
-
-    def _check(self, code: int) -> None:
-        if code < 0:
-            raise ValueError(self._library.opus_strerror(code).decode())
 
 
 class _LibopusDecoder:
@@ -238,8 +241,7 @@ class _LibopusDecoder:
         self._pcm = ctypes.create_string_buffer(self._room * 2)
         error = ctypes.c_int()
         self._state = library.opus_decoder_create(sample_rate, 1, ctypes.byref(error))
-        if error.value < 0:
-            raise ValueError(library.opus_strerror(error.value).decode())
+        _check(library, error.value)
         weakref.finalize(self, library.opus_decoder_destroy, self._state)
 
     def decode(self, packet: bytes) -> bytes:
@@ -262,9 +264,8 @@ class _LibopusDecoder:
 
     def _decode(self, packet: bytes | None, samples: int, *, fec: bool) -> bytes:
         size = 0 if packet is None else len(packet)
-        made: Any = self._library.opus_decode(
+        made: int = self._library.opus_decode(
             self._state, packet, size, self._pcm, samples, int(fec)
         )
-        if made < 0:
-            raise ValueError(self._library.opus_strerror(made).decode())
+        _check(self._library, made)
         return ctypes.string_at(self._pcm, made * 2)

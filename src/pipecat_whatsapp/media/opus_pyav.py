@@ -11,6 +11,7 @@ from fractions import Fraction
 import av
 
 from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
+from pipecat_whatsapp.media.resampler import samples_of
 
 
 class PyAVEncoder:
@@ -86,7 +87,7 @@ class PyAVDecoder:
         except av.FFmpegError as error:
             raise ValueError(str(error)) from error
         parts = [part for frame in frames for part in self._resampler.resample(frame)]
-        return b"".join(bytes(part.planes[0])[: part.samples * 2] for part in parts)
+        return b"".join(map(samples_of, parts))
 
     def recover(self, next_packet: bytes, ticks: int) -> bytes:
         """Silence in place of a lost packet."""

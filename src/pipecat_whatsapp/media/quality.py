@@ -103,8 +103,8 @@ class QualityMeter:
             now: Seconds of the loop's clock.
             first_audio_out: When the bot's first word left, on the same clock; None before.
         """
-        out = _find(report, RTCOutboundRtpStreamStats)
-        far = _find(report, RTCRemoteInboundRtpStreamStats)
+        out = find_stats(report, RTCOutboundRtpStreamStats)
+        far = find_stats(report, RTCRemoteInboundRtpStreamStats)
         round_trip = far.roundTripTime if far else None
         measured, incoming = incoming is not None, incoming or _received_by_aiortc(report)
         before = self._remember(now, incoming)
@@ -143,7 +143,7 @@ class QualityMeter:
 
 def _received_by_aiortc(report: RTCStatsReport) -> ReceiverStatistics:
     """What is known where aiortc receives, which tells nothing of what it conceals."""
-    inbound = _find(report, RTCInboundRtpStreamStats)
+    inbound = find_stats(report, RTCInboundRtpStreamStats)
     if inbound is None:
         return ReceiverStatistics()
     return ReceiverStatistics(
@@ -153,7 +153,8 @@ def _received_by_aiortc(report: RTCStatsReport) -> ReceiverStatistics:
     )
 
 
-def _find(report: RTCStatsReport, kind: type[_S]) -> _S | None:
+def find_stats(report: RTCStatsReport, kind: type[_S]) -> _S | None:
+    """The figures of one kind in aiortc's report; a call has one stream each way."""
     return next((entry for entry in report.values() if isinstance(entry, kind)), None)
 
 

@@ -9,6 +9,11 @@ from __future__ import annotations
 import av
 
 
+def samples_of(frame: av.AudioFrame) -> bytes:
+    """The 16-bit mono samples of a frame, without the padding that PyAV puts behind them."""
+    return bytes(frame.planes[0])[: frame.samples * 2]
+
+
 class Resampler:
     """Converts a stream of 16-bit PCM to mono of one rate.
 
@@ -37,8 +42,6 @@ class Resampler:
         frame = av.AudioFrame("s16", layout, samples=len(pcm) // (2 * channels))
         frame.planes[0].update(pcm[: frame.samples * 2 * channels])
         frame.sample_rate = sample_rate
-        converted = b"".join(
-            bytes(part.planes[0])[: part.samples * 2] for part in self._resampler.resample(frame)
-        )
+        converted = b"".join(map(samples_of, self._resampler.resample(frame)))
         whole = 2 * (frame.samples * self._sample_rate // sample_rate)
         return converted.rjust(whole, b"\0") if is_new else converted

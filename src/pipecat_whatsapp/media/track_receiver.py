@@ -11,6 +11,8 @@ from collections.abc import Callable
 import av
 from aiortc import MediaStreamError, MediaStreamTrack
 
+from pipecat_whatsapp.media.resampler import samples_of
+
 
 class TrackReceiver:
     """Reads a caller's track; is started and stopped as an `AudioReceiver` is.
@@ -51,4 +53,4 @@ class TrackReceiver:
                 return
             assert isinstance(frame, av.AudioFrame)  # noqa: S101 - narrows aiortc's type
             for part in resampler.resample(frame):
-                on_audio(bytes(part.planes[0])[: part.samples * 2])
+                on_audio(samples_of(part))

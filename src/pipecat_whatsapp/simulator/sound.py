@@ -15,6 +15,8 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
+from pipecat_whatsapp.media.opus_pyav import PyAVEncoder
+
 RATE = 16_000
 OPUS_CLOCK = 48_000
 FRAME_BYTES = 2 * RATE // 50
@@ -74,19 +76,7 @@ class OpusEncoder:
     """Encodes as a WhatsApp phone does: wide-band mono, 20 ms, 20 kbit/s, in-band FEC."""
 
     def __init__(self) -> None:
-        codec = AudioCodecContext.create("libopus", "w")
-        codec.sample_rate = RATE
-        codec.layout = "mono"
-        codec.format = "s16"
-        codec.bit_rate = 20_000
-        codec.options = {
-            "application": "voip",
-            "frame_duration": "20",
-            "fec": "1",
-            "packet_loss": "10",
-        }
-        self._codec = codec
-        self._samples = 0
+        self._codec = PyAVEncoder(RATE, bitrate=20_000, complexity=10)
 
     def encode(self, pcm: bytes) -> bytes:
         """Encode one frame.
@@ -97,10 +87,7 @@ class OpusEncoder:
         Returns:
             One Opus packet.
         """
-        frame = _frame(pcm.ljust(FRAME_BYTES, b"\0"), RATE)
-        frame.pts = self._samples
-        self._samples += frame.samples
-        return b"".join(bytes(packet) for packet in self._codec.encode(frame))
+        return self._codec.encode(pcm.ljust(FRAME_BYTES, b"\0"))
 
 
 class OpusDecoder:
