@@ -39,7 +39,7 @@ def test_a_business_scoped_user_id_is_read(text: str) -> None:
         "+49 151 234567 ext. 3",
         "+49 151 ٢٣٤٥٦٧",
         "++49151234567",
-        "DE.",
+        "FR.",
         "de.900",
         "DE.9-0",
         f"DE.{'9' * 129}",
