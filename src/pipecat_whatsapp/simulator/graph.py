@@ -19,17 +19,16 @@ import base64
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Self
-
-from aiohttp import web
 
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator import payloads, requests
+from pipecat_whatsapp.simulator.api import Api
 from pipecat_whatsapp.simulator.call import CallState, Leg, MetaCall
+from pipecat_whatsapp.simulator.graph_server import GraphServer
 from pipecat_whatsapp.simulator.journal import Journal
 from pipecat_whatsapp.simulator.payloads import Json
-from pipecat_whatsapp.simulator.requests import GraphRequest, Question
+from pipecat_whatsapp.simulator.requests import Download, GraphRequest, Question
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account, Faults, Timing
 from pipecat_whatsapp.simulator.webhooks import Delivery, SubscriptionError, WebhookSender
@@ -77,8 +76,8 @@ class SimulatedMeta:
         self.deliveries = self._journal.deliveries
         self.calls: dict[str, MetaCall] = {}
         self._webhooks = WebhookSender(self.account, self.timing, self.faults, self._note_delivery)
-        self._runner: web.AppRunner | None = None
-        self._closing = asyncio.Event()
+        self._server = GraphServer(self.faults, answer=self._answer, on_request=self._note_request)
+        self._api = Api(self)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -89,21 +88,14 @@ class SimulatedMeta:
 
     async def start(self, port: int = 0) -> None:
         """Serve the Graph API on 127.0.0.1; port 0 takes a free one."""
-        app = web.Application(client_max_size=requests.MAX_BODY)
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        await self._server.start(port)
         await self._webhooks.start()
 
     async def close(self) -> None:
         """Stop serving and sending at once; calls that are left are forgotten."""
-        self._closing.set()
         for call in self.calls.values():
             call.cancel_deadline()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._server.close()
         await self._webhooks.close()
 
     @property
@@ -113,10 +105,7 @@ class SimulatedMeta:
         Raises:
             RuntimeError: It is not being served.
         """
-        if self._runner is None or not self._runner.addresses:
-            raise RuntimeError("The simulator is not running: call start() first.")
-        host, port = self._runner.addresses[0]
-        return f"http://{host}:{port}"
+        return self._server.url
 
     async def subscribe(self, webhook_url: str) -> None:
         """Verify the business's webhook as Meta does, and send webhooks to it from now on.
@@ -253,44 +242,15 @@ class SimulatedMeta:
         """
         return await self._journal.wait_delivery(kind, call_id, count, timeout)
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        at = time.monotonic()
-        question = await requests.read(request)
-        hangs = question.action in self.faults.hang
-        if hangs:
-            await self._note_request(at, question, None, None)
-        await self._linger(None if hangs else self.faults.latency)
-        if self._closing.is_set():
-            return _drop(request)
-        status, code, answer = self._answer(question)
-        if self.faults.drops(question.action):
-            await self._note_request(at, question, None, code)
-            return _drop(request)
-        await self._note_request(at, question, status, code)
-        return web.json_response(answer, status=status)
-
-    def _answer(self, question: Question) -> tuple[int, int | None, Json]:
-        try:
-            self._act(question)
-        except RefusalError as refusal:
-            return refusal.status, refusal.code, payloads.graph_error(refusal)
-        return 200, None, payloads.SUCCESS
-
-    def _act(self, question: Question) -> None:
-        failure = self.faults.next_failure(question.action)
-        if failure is not None:
-            status, code = failure
-            raise RefusalError("This failure was asked for", code=code, status=status)
+    async def _answer(self, question: Question) -> Json | Download:
+        if question.phone_number_id is None:
+            return await self._api.answer(question)
         requests.check(question, self.account)
         call = self.calls.get(question.text("call_id") or "")
         if call is None:
             raise RefusalError("call_id is not that of a call")
         requests.carry_out(question, call)
-
-    async def _linger(self, seconds: float | None) -> None:
-        if seconds != 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), seconds)
+        return payloads.SUCCESS
 
     def _send_terminate(
         self, call: MetaCall, error: MetaErrorInfo | None
@@ -306,10 +266,7 @@ class SimulatedMeta:
         )
         return self._webhooks.send("calls", value)
 
-    async def _note_request(
-        self, at: float, question: Question, status: int | None, code: int | None
-    ) -> None:
-        request = question.record(at=at, status=status, error_code=code)
+    async def _note_request(self, request: GraphRequest) -> None:
         if self.on_activity is not None:
             self.on_activity("request", request)
         await self._journal.note_request(request)
@@ -318,12 +275,6 @@ class SimulatedMeta:
         if self.on_activity is not None:
             self.on_activity("delivery", delivery)
         await self._journal.note_delivery(delivery)
-
-
-def _drop(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()
 
 
 def _new_call_id() -> str:

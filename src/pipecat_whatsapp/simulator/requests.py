@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account
 
 MAX_BODY = 64 * 1024
+MAX_UPLOAD = 20 * 1024 * 1024
 MAX_OPAQUE_DATA = 512
 
 _CALLS_PATH = re.compile(r"/v\d+\.\d+/([^/]+)/calls")
@@ -28,7 +30,8 @@ class GraphRequest:
         method: HTTP method.
         path: URL path.
         phone_number_id: The number in the path; None for another kind of path.
-        action: The body's `action`; empty when it has none.
+        action: What was asked for: the body's `action` for a number's calls, empty when it has
+            none; else the end of the path, such as "messages".
         call_id: The body's `call_id`.
         body: The JSON object sent; empty when it was none.
         status: HTTP status of the answer; None when no answer was sent.
@@ -47,6 +50,19 @@ class GraphRequest:
 
 
 @dataclass(frozen=True)
+class Download:
+    """An answer that is a file.
+
+    Parameters:
+        data: The file.
+        mime_type: Its `Content-Type`.
+    """
+
+    data: bytes = field(repr=False)
+    mime_type: str
+
+
+@dataclass(frozen=True)
 class Question:
     """A request as it came in, before anything in it was believed.
 
@@ -56,6 +72,8 @@ class Question:
         authorization: The header, empty when there was none.
         body: The JSON object sent; None when it was none.
         too_long: Whether the body was longer than Graph reads.
+        query: The URL's query.
+        form: The fields of a multipart form; empty when it was none.
     """
 
     method: str
@@ -63,6 +81,8 @@ class Question:
     authorization: str
     body: Json | None
     too_long: bool
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str | bytes | bytearray | web.FileField] = field(default_factory=dict)
 
     @property
     def phone_number_id(self) -> str | None:
@@ -77,8 +97,10 @@ class Question:
 
     @property
     def action(self) -> str:
-        """The action asked for; empty when there is none."""
-        return self.text("action") or ""
+        """What is asked for, see `GraphRequest`."""
+        if self.phone_number_id is not None:
+            return self.text("action") or ""
+        return self.path.rpartition("/")[2]
 
     def record(self, *, at: float, status: int | None, error_code: int | None) -> GraphRequest:
         """This request with what became of it."""
@@ -97,16 +119,22 @@ class Question:
 
 async def read(request: web.Request) -> Question:
     """Read a request without judging it."""
+    raw, form, too_long = b"", {}, False
     try:
-        raw, too_long = await request.read(), False
+        if request.content_type == "multipart/form-data":
+            form = dict(await request.post())
+        else:
+            raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raw, too_long = b"", True
+        too_long = True
     return Question(
         method=request.method,
         path=request.path,
         authorization=request.headers.get("Authorization", ""),
         body=_json_object(raw) if request.content_type == "application/json" else None,
-        too_long=too_long,
+        too_long=too_long or len(raw) > MAX_BODY,
+        query=dict(request.query),
+        form=form,
     )
 
 
@@ -116,8 +144,6 @@ def check(question: Question, account: Account) -> None:
     Raises:
         RefusalError: Meta would not look further (Meta: error codes).
     """
-    if question.phone_number_id is None:
-        raise RefusalError(f"Unknown path {question.path}", code=2500)
     if question.authorization != f"Bearer {account.token}":
         raise RefusalError("The bearer token is missing or wrong", code=190, status=401)
     if question.method != "POST" or question.phone_number_id != account.phone_number_id:

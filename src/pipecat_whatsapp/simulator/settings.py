@@ -47,8 +47,13 @@ class Timing:
 class Faults:
     """What goes wrong; may be changed while the simulator runs.
 
+    An action is that of a request about calls, such as "accept"; for other requests it is the end
+    of their path, such as "messages" or "call_permissions".
+
     Parameters:
         latency: Seconds before a Graph request is acted on and answered.
+        late_responses: For each action, seconds between acting on a request and answering it: what
+            it causes, such as webhooks, comes before its answer.
         hang: Actions that are neither acted on nor answered, for as long as they are listed.
         fail: For each action, the (HTTP status, error code) of its next requests, used up one by
             one; such a request is not acted on.
@@ -61,6 +66,7 @@ class Faults:
     """
 
     latency: float = 0.0
+    late_responses: dict[str, float] = field(default_factory=dict)
     hang: set[str] = field(default_factory=set)
     fail: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     drop_response: list[str] = field(default_factory=list)
