@@ -1,0 +1,109 @@
+"""The files that Meta keeps: recordings, voicemail, transcripts, and what a business uploads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from pipecat_whatsapp.simulator.rules import RefusalError
+
+URL_LIFETIME = 300
+"""Seconds that a download address works (Meta: media)."""
+
+DOWNLOAD_PATH = "/whatsapp_business/attachments/"
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """A file as webhooks name it.
+
+    Parameters:
+        id: Id for the Media API.
+        sha256: Digest, base64.
+        mime_type: Its type.
+        url: A download address that works for five minutes, with a token.
+    """
+
+    id: str
+    sha256: str
+    mime_type: str
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    data: bytes
+    mime_type: str
+
+
+class MediaStore:
+    """Keeps files, and gives each as many download addresses as are asked for.
+
+    Args:
+        host: Where the addresses point to, such as "http://127.0.0.1:8000".
+        clock: Unix seconds.
+    """
+
+    def __init__(self, host: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+        self._host = host
+        self._clock = clock
+        self._stored: dict[str, _Stored] = {}
+        self._urls: dict[str, tuple[str, float]] = {}
+
+    def put(self, data: bytes, mime_type: str) -> MediaFile:
+        """Keep a file."""
+        media_id = str(secrets.randbelow(9 * 10**15) + 10**15)
+        self._stored[media_id] = _Stored(data, mime_type)
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        return MediaFile(media_id, digest, mime_type, self._new_url(media_id))
+
+    def __contains__(self, media_id: str) -> bool:
+        return media_id in self._stored
+
+    def get(self, media_id: str) -> tuple[bytes, str]:
+        """A file and its type.
+
+        Raises:
+            RefusalError: There is none of this id.
+        """
+        if media_id not in self._stored:
+            raise RefusalError("There is no such file", subcode=33)
+        stored = self._stored[media_id]
+        return stored.data, stored.mime_type
+
+    def describe(self, media_id: str) -> dict[str, object]:
+        """What `GET /<MEDIA_ID>` answers (Meta: media); its digest, unlike a webhook's, is hex."""
+        data, mime_type = self.get(media_id)
+        return {
+            "messaging_product": "whatsapp",
+            "url": self._new_url(media_id),
+            "mime_type": mime_type,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "file_size": str(len(data)),
+            "id": media_id,
+        }
+
+    def download(self, query: Mapping[str, str]) -> tuple[bytes, str]:
+        """The file behind a download address, and its type.
+
+        Args:
+            query: The query of the address.
+
+        Raises:
+            RefusalError: HTTP 404: there never was such an address, or it works no longer.
+        """
+        media_id, expires_at = self._urls.get(query.get("hash", ""), ("", 0.0))
+        if media_id != query.get("mid") or expires_at <= self._clock():
+            raise RefusalError("The address is unknown or has expired", status=404)
+        return self.get(media_id)
+
+    def _new_url(self, media_id: str) -> str:
+        key, expires_at = secrets.token_urlsafe(24), self._clock() + URL_LIFETIME
+        self._urls[key] = media_id, expires_at
+        query = urlencode({"mid": media_id, "ext": int(expires_at), "hash": key})
+        return f"{self._host()}{DOWNLOAD_PATH}?{query}"
