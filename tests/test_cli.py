@@ -113,7 +113,7 @@ async def test_a_second_terminal_calls_again_and_ctrl_c_ends_both(
     async with running(*CLI, "simulate", demo_bot, "--stay") as simulation:
         await simulation.prints("Ctrl-C")
         assert state_file().stat().st_mode & 0o777 == 0o600
-        call = await run(*CLI, "call", "--record", heard)
+        call = await run(*CLI, "ring", "--record", heard)
         assert call.code == 0, call
         assert "Call report" in call.output
         assert share_found(QUESTION, heard) > MOSTLY
@@ -145,7 +145,7 @@ async def test_ctrl_c_at_the_start_leaves_no_bot(demo_bot: Path) -> None:
 
 
 async def test_a_call_without_a_simulation() -> None:
-    outcome = await run(*CLI, "call")
+    outcome = await run(*CLI, "ring")
     assert outcome.code == 1
     assert outcome.complaint == (
         "No simulation is running: start one with `pipecat-whatsapp demo --stay`.\n"

@@ -231,7 +231,7 @@ async def _serve_calls(running: Simulation, echo: Echo) -> None:
 
     async with ControlServer(place):
         echo("\nThe bot is still there. Call it again from another terminal:\n")
-        echo(f"  {_command()} call [--call question.wav] [--record answer.wav]\n")
+        echo(f"  {_command()} ring [--call question.wav] [--record answer.wav]\n")
         echo("Ctrl-C ends both.")
         await asyncio.Event().wait()
 
