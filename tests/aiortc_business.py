@@ -7,7 +7,13 @@ from typing import Self
 
 import numpy as np
 import pytest
-from aiortc import AudioStreamTrack, MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    AudioStreamTrack,
+    MediaStreamTrack,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket as AiortcPacket
 from av import AudioFrame
@@ -89,6 +95,21 @@ class Business:
         answer = await self.pc.createAnswer()
         assert answer is not None
         await self.pc.setLocalDescription(answer)
+        return self._local_sdp()
+
+    async def offer(self) -> str:
+        """Place a call: an offer of Opus, with the one fingerprint that WhatsApp allows."""
+        opus = [c for c in RTCRtpSender.getCapabilities("audio").codecs if "opus" in c.mimeType]
+        (transceiver,) = self.pc.getTransceivers()
+        transceiver.setCodecPreferences(opus)
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        return self._local_sdp()
+
+    async def take(self, answer: str) -> None:
+        """Take the answer to the offer: ICE and DTLS start."""
+        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    def _local_sdp(self) -> str:
         lines = self.pc.localDescription.sdp.split("\r\n")
         return "\r\n".join(
             line

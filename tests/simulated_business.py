@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from pipecat_whatsapp.meta.events import User
-from pipecat_whatsapp.simulator.graph import Account, MetaCall, SimulatedMeta
+from pipecat_whatsapp.simulator.graph import Account, BusinessCall, MetaCall, SimulatedMeta
 
 ADA = User(
     phone="4915550002222", user_id="DE.900000000000000001", name="Ada Exämple", username="ada"
@@ -72,11 +72,24 @@ ANSWER = "\r\n".join(
 )
 
 
+BUSINESS_OFFER = ANSWER.replace("a=setup:active", "a=setup:actpass")
+
+
 @dataclass
 class Phone:
-    """A leg that remembers what it was told."""
+    """A phone, and its only leg, that remembers what it was told."""
 
+    user: User = ADA
     told: list[tuple[str, ...]] = field(default_factory=list)
+    answer_sdp: str = "v=0\r\n"
+    rang: BusinessCall | None = None
+
+    async def answer(self, offer_sdp: str) -> Phone:
+        self.told.append(("offer", offer_sdp))
+        return self
+
+    def on_ringing(self, call: BusinessCall) -> None:
+        self.rang = call
 
     def on_answer(self, sdp: str) -> None:
         self.told.append(("answer", sdp))
@@ -105,7 +118,10 @@ class Received:
 
     @property
     def events(self) -> list[str]:
-        return [call["event"] for change in self.changes for call in change["value"]["calls"]]
+        """What it tells: events of calls, and statuses."""
+        values = [change["value"] for change in self.changes]
+        events = [call["event"] for value in values for call in value.get("calls", ())]
+        return events + [told["status"] for value in values for told in value.get("statuses", ())]
 
 
 class Business:
@@ -178,6 +194,17 @@ def request_body(call: MetaCall, action: str, sdp: str | None = None) -> dict[st
     if sdp is not None:
         body["session"] = {"sdp_type": "answer", "sdp": sdp}
     return body
+
+
+def connect_body(**changes: Any) -> dict[str, Any]:
+    """A request to call Ada; what is None is left out."""
+    body = {
+        "messaging_product": "whatsapp",
+        "to": ADA.phone,
+        "action": "connect",
+        "session": {"sdp_type": "offer", "sdp": BUSINESS_OFFER},
+    }
+    return {name: value for name, value in (body | changes).items() if value is not None}
 
 
 async def post(

@@ -13,9 +13,9 @@ from pipecat_whatsapp.simulator.graph import (
     CallState,
     Delivery,
     GraphRequest,
-    MetaCall,
     SimulatedMeta,
     Timing,
+    UserCall,
 )
 from simulated_business import (
     ADA,
@@ -31,7 +31,12 @@ from simulated_business import (
 )
 
 OTHER_ANSWER = ANSWER.replace("a=ptime:20\r\n", "")
-SDP_OF: dict[str, str | None] = dict.fromkeys(ACTIONS) | {"pre_accept": ANSWER, "accept": ANSWER}
+SDP_OF: dict[str, str | None] = {
+    "pre_accept": ANSWER,
+    "accept": ANSWER,
+    "reject": None,
+    "terminate": None,
+}
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def phone() -> Phone:
 
 
 @pytest.fixture
-async def call(meta: SimulatedMeta, phone: Phone) -> MetaCall:
+async def call(meta: SimulatedMeta, phone: Phone) -> UserCall:
     return meta.ring(phone, OFFER, ADA)
 
 
@@ -62,17 +67,17 @@ def last_call(business: Business) -> dict[str, Any]:
     return call
 
 
-def state(call: MetaCall) -> CallState:
+def state(call: UserCall) -> CallState:
     return call.state
 
 
-async def succeed(meta: SimulatedMeta, call: MetaCall, action: str) -> None:
+async def succeed(meta: SimulatedMeta, call: UserCall, action: str) -> None:
     reply = await act(meta, call, action, SDP_OF[action])
     assert reply.status == 200, reply
 
 
 async def refuse(
-    meta: SimulatedMeta, call: MetaCall, action: str, details: str, sdp: str = ANSWER
+    meta: SimulatedMeta, call: UserCall, action: str, details: str, sdp: str = ANSWER
 ) -> None:
     before = call.state
     reply = await act(meta, call, action, sdp if SDP_OF[action] else None)
@@ -85,7 +90,7 @@ async def refuse(
 
 
 async def test_a_call_with_pre_accept(
-    meta: SimulatedMeta, business: Business, phone: Phone, call: MetaCall
+    meta: SimulatedMeta, business: Business, phone: Phone, call: UserCall
 ) -> None:
     assert meta.calls == {call.id: call}
     await meta.wait_delivery("connect", call.id)
@@ -111,7 +116,7 @@ async def test_a_call_with_pre_accept(
     assert ended["duration"] == int(ended["end_time"]) - int(ended["start_time"])
 
 
-async def test_a_call_without_pre_accept(meta: SimulatedMeta, phone: Phone, call: MetaCall) -> None:
+async def test_a_call_without_pre_accept(meta: SimulatedMeta, phone: Phone, call: UserCall) -> None:
     await succeed(meta, call, "accept")
     assert phone.told == [("answer", ANSWER), ("accepted",)]
 
@@ -145,7 +150,7 @@ async def test_the_business_ends_an_unanswered_call(
     meta: SimulatedMeta,
     business: Business,
     phone: Phone,
-    call: MetaCall,
+    call: UserCall,
     earlier: list[str],
     action: str,
     reason: str,
@@ -161,7 +166,7 @@ async def test_the_business_ends_an_unanswered_call(
 
 
 async def test_the_business_terminates_an_answered_call(
-    meta: SimulatedMeta, business: Business, phone: Phone, call: MetaCall
+    meta: SimulatedMeta, business: Business, phone: Phone, call: UserCall
 ) -> None:
     await succeed(meta, call, "accept")
     await succeed(meta, call, "terminate")
@@ -171,7 +176,7 @@ async def test_the_business_terminates_an_answered_call(
 
 
 async def test_the_callers_client_fails(
-    meta: SimulatedMeta, business: Business, phone: Phone, call: MetaCall
+    meta: SimulatedMeta, business: Business, phone: Phone, call: UserCall
 ) -> None:
     await succeed(meta, call, "accept")
     await call.hang_up(MetaErrorInfo(code=138021, title="No media"))
@@ -184,7 +189,7 @@ async def test_the_callers_client_fails(
     )
 
 
-async def test_an_end_comes_once(meta: SimulatedMeta, business: Business, call: MetaCall) -> None:
+async def test_an_end_comes_once(meta: SimulatedMeta, business: Business, call: UserCall) -> None:
     await succeed(meta, call, "reject")
     first, second = await call.hang_up(), await call.hang_up()
     assert first == second
@@ -226,42 +231,42 @@ async def test_an_id_rings_once(meta: SimulatedMeta) -> None:
 # What a call's state forbids
 
 
-async def test_pre_accept_comes_once(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_pre_accept_comes_once(meta: SimulatedMeta, call: UserCall) -> None:
     await succeed(meta, call, "pre_accept")
     await refuse(meta, call, "pre_accept", "pre-accepted already")
 
 
-async def test_accept_comes_once(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_accept_comes_once(meta: SimulatedMeta, call: UserCall) -> None:
     await succeed(meta, call, "accept")
     await refuse(meta, call, "accept", "accepted already")
 
 
-async def test_pre_accept_after_accept(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_pre_accept_after_accept(meta: SimulatedMeta, call: UserCall) -> None:
     await succeed(meta, call, "accept")
     await refuse(meta, call, "pre_accept", "accepted already")
 
 
-async def test_reject_after_accept(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_reject_after_accept(meta: SimulatedMeta, call: UserCall) -> None:
     await succeed(meta, call, "accept")
     await refuse(meta, call, "reject", "cannot be rejected")
 
 
-async def test_accept_with_another_sdp(meta: SimulatedMeta, phone: Phone, call: MetaCall) -> None:
+async def test_accept_with_another_sdp(meta: SimulatedMeta, phone: Phone, call: UserCall) -> None:
     await succeed(meta, call, "pre_accept")
     await refuse(meta, call, "accept", "differs", OTHER_ANSWER)
     await succeed(meta, call, "accept")
     assert phone.told == [("answer", ANSWER), ("accepted",)]
 
 
-@pytest.mark.parametrize("action", sorted(ACTIONS))
-async def test_nothing_more_after_the_end(meta: SimulatedMeta, call: MetaCall, action: str) -> None:
+@pytest.mark.parametrize("action", sorted(SDP_OF))
+async def test_nothing_more_after_the_end(meta: SimulatedMeta, call: UserCall, action: str) -> None:
     call.hang_up()
     await refuse(meta, call, action, "ended already")
 
 
 @pytest.mark.parametrize("action", ["pre_accept", "accept"])
 async def test_an_unusable_sdp(
-    meta: SimulatedMeta, phone: Phone, call: MetaCall, action: str
+    meta: SimulatedMeta, phone: Phone, call: UserCall, action: str
 ) -> None:
     line = f"a=fingerprint:sha-256 {FINGERPRINT}\r\n"
     reply = await act(meta, call, action, ANSWER.replace(line, line * 3))
@@ -273,7 +278,7 @@ async def test_an_unusable_sdp(
 # What a test can see
 
 
-async def test_requests_are_kept(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_requests_are_kept(meta: SimulatedMeta, call: UserCall) -> None:
     waiting = asyncio.create_task(meta.wait_request("reject", call.id))
     await succeed(meta, call, "reject")
     request = await waiting
@@ -284,7 +289,7 @@ async def test_requests_are_kept(meta: SimulatedMeta, call: MetaCall) -> None:
     assert request.body == request_body(call, "reject")
 
 
-async def test_waiting_for_the_second_request(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_waiting_for_the_second_request(meta: SimulatedMeta, call: UserCall) -> None:
     await succeed(meta, call, "accept")
     await act(meta, call, "accept", ANSWER)
     assert (await meta.wait_request("accept")).status == 200
@@ -312,7 +317,7 @@ async def test_activity_is_told(meta: SimulatedMeta) -> None:
 # Faults
 
 
-async def test_failures_are_used_up(meta: SimulatedMeta, phone: Phone, call: MetaCall) -> None:
+async def test_failures_are_used_up(meta: SimulatedMeta, phone: Phone, call: UserCall) -> None:
     meta.faults.fail = {"accept": [(500, 138004), (401, 138000)]}
     replies = [await act(meta, call, "accept", ANSWER) for _ in range(2)]
     assert [(reply.status, reply.code) for reply in replies] == [(500, 138004), (401, 138000)]
@@ -320,7 +325,7 @@ async def test_failures_are_used_up(meta: SimulatedMeta, phone: Phone, call: Met
     await succeed(meta, call, "accept")
 
 
-async def test_a_lost_answer(meta: SimulatedMeta, phone: Phone, call: MetaCall) -> None:
+async def test_a_lost_answer(meta: SimulatedMeta, phone: Phone, call: UserCall) -> None:
     meta.faults.drop_response.append("accept")
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await act(meta, call, "accept", ANSWER)
@@ -329,7 +334,7 @@ async def test_a_lost_answer(meta: SimulatedMeta, phone: Phone, call: MetaCall) 
     await refuse(meta, call, "accept", "accepted already")
 
 
-async def test_a_hanging_request(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_a_hanging_request(meta: SimulatedMeta, call: UserCall) -> None:
     meta.faults.hang |= ACTIONS
     waiting = asyncio.create_task(act(meta, call, "accept", ANSWER))
     request = await meta.wait_request("accept")
@@ -341,14 +346,14 @@ async def test_a_hanging_request(meta: SimulatedMeta, call: MetaCall) -> None:
         await waiting
 
 
-async def test_a_slow_accept_finds_the_call_ended(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_a_slow_accept_finds_the_call_ended(meta: SimulatedMeta, call: UserCall) -> None:
     meta.faults.latency = 0.1
     waiting = asyncio.create_task(act(meta, call, "accept", ANSWER))
     await call.hang_up()
     assert (await waiting).code == 100
 
 
-async def test_close_does_not_wait_for_slow_requests(meta: SimulatedMeta, call: MetaCall) -> None:
+async def test_close_does_not_wait_for_slow_requests(meta: SimulatedMeta, call: UserCall) -> None:
     meta.faults.latency = 600.0
     waiting = asyncio.create_task(act(meta, call, "accept", ANSWER))
     await meta.wait_delivery("connect")

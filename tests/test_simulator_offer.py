@@ -10,6 +10,8 @@ from pipecat_whatsapp.simulator.offer import (
     AnswerError,
     ice_credentials,
     read_answer,
+    read_offer,
+    write_answer,
     write_offer,
 )
 
@@ -163,3 +165,62 @@ def test_a_payload_type_beyond_seven_bits_is_refused() -> None:
 def test_an_endless_answer_is_refused() -> None:
     with pytest.raises(AnswerError, match="too long"):
         read_answer(ANSWER + "a=x\r\n" * 30_000)
+
+
+OFFER = (
+    ANSWER.replace("a=setup:active", "a=setup:actpass")
+    .replace("a=mid:audio", "a=mid:0")
+    .replace("BUNDLE audio", "BUNDLE 0")
+    .replace("SAVPF 111 126", "SAVPF 96 63 9 0 126")
+    .replace("rtpmap:111", "rtpmap:96")
+    .replace("a=rtcp-mux", "a=rtpmap:63 red/48000/2\r\na=rtpmap:9 G722/8000\r\na=rtcp-mux")
+)
+
+
+def whatsapps_answer(offer_sdp: str = OFFER, setup: str = "active") -> str:
+    return write_answer(
+        offer_sdp,
+        host="203.0.113.10",
+        port=3480,
+        ufrag="ExampleUfrag0001",
+        pwd="ExAmple+Pwd/0123456789==",
+        fingerprint=PRINT,
+        ssrc=1234567890,
+        setup=setup,
+    )
+
+
+def test_an_offer_is_read() -> None:
+    offered = read_offer(OFFER)
+    assert (offered.setup, offered.opus_pt, offered.dtmf_pt) == ("actpass", 96, 126)
+
+
+def test_an_answer_takes_over_what_the_offer_laid_down() -> None:
+    answer = whatsapps_answer()
+    assert "m=audio 3480 UDP/TLS/RTP/SAVPF 96 9 126\r\n" in answer
+    assert "a=mid:0\r\n" in answer
+    assert "a=group:BUNDLE 0\r\n" in answer
+    for kind in ("96 opus/48000/2", "9 G722/8000", "126 telephone-event/8000"):
+        assert f"a=rtpmap:{kind}\r\n" in answer
+    assert "a=fmtp:96 " in answer
+    assert "red" not in answer
+    assert answer.count("\r\n") == answer.count("\n")
+
+
+def test_an_answer_is_that_of_an_ice_lite_relay() -> None:
+    (media,) = SessionDescription.parse(whatsapps_answer()).media
+    assert media.ice is not None
+    assert media.ice.iceLite
+    assert media.ice.usernameFragment == "ExampleUfrag0001"
+    assert (media.port, media.ice_candidates[0].port) == (3480, 3480)
+
+
+@pytest.mark.parametrize("setup", ["active", "passive", "actpass"])
+def test_an_answers_part_in_dtls_can_be_chosen(setup: str) -> None:
+    assert f"a=setup:{setup}\r\n" in whatsapps_answer(setup=setup)
+
+
+@pytest.mark.parametrize("line", ["a=mid:0", "a=rtpmap:96 opus/48000/2"])
+def test_an_offer_without_what_an_answer_needs(line: str) -> None:
+    with pytest.raises(AnswerError):
+        whatsapps_answer(OFFER.replace(line + "\r\n", ""))

@@ -4,8 +4,9 @@ import hashlib
 import hmac
 import json
 
-from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.meta.events import Direction, MetaErrorInfo, User
 from pipecat_whatsapp.simulator import payloads
+from pipecat_whatsapp.simulator.payloads import CallFacts
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Account
 from simulated_business import ADA, OFFER
@@ -27,12 +28,11 @@ def test_signature_is_over_the_raw_bytes() -> None:
 
 
 def test_connect() -> None:
-    value = payloads.connect(
-        Account(), "wacid.A", ADA, OFFER, timestamp=1790000000, extras={"cta_payload": "x"}
-    )
+    call = CallFacts("wacid.A", ADA, Direction.INBOUND, {"cta_payload": "x"})
+    value = payloads.connect(Account(), call, OFFER, timestamp=1790000000)
     assert value == {
         "messaging_product": "whatsapp",
-        "metadata": {"display_phone_number": "15550001111", "phone_number_id": "200000000000002"},
+        "metadata": {"display_phone_number": "493055501111", "phone_number_id": "200000000000002"},
         "contacts": [
             {
                 "profile": {"name": "Ada Exämple", "username": "ada"},
@@ -44,7 +44,7 @@ def test_connect() -> None:
             {
                 "id": "wacid.A",
                 "from": "4915550002222",
-                "to": "15550001111",
+                "to": "493055501111",
                 "from_user_id": "DE.900000000000000001",
                 "event": "connect",
                 "timestamp": "1790000000",
@@ -58,7 +58,8 @@ def test_connect() -> None:
 
 def test_a_user_without_a_phone_number() -> None:
     user = User(user_id="DE.1", parent_user_id="DE.ENT.1", username="ada")
-    value = payloads.connect(Account(), "wacid.A", user, OFFER, timestamp=1, extras={})
+    call = CallFacts("wacid.A", user, Direction.INBOUND)
+    value = payloads.connect(Account(), call, OFFER, timestamp=1)
     assert value["contacts"] == [
         {"profile": {"username": "ada"}, "user_id": "DE.1", "parent_user_id": "DE.ENT.1"}
     ]
@@ -66,10 +67,43 @@ def test_a_user_without_a_phone_number() -> None:
     assert value["calls"][0]["from_parent_user_id"] == "DE.ENT.1"
 
 
+def test_connect_of_a_call_by_the_business() -> None:
+    call = CallFacts("wacid.A", ADA, Direction.OUTBOUND, {"biz_opaque_callback_data": "x"})
+    value = payloads.connect(Account(), call, OFFER, timestamp=1790000000)
+    assert value["calls"] == [
+        {
+            "id": "wacid.A",
+            "from": "493055501111",
+            "to": "4915550002222",
+            "to_user_id": "DE.900000000000000001",
+            "event": "connect",
+            "timestamp": "1790000000",
+            "direction": "BUSINESS_INITIATED",
+            "biz_opaque_callback_data": "x",
+            "session": {"sdp_type": "answer", "sdp": OFFER},
+        }
+    ]
+
+
+def test_status_of_a_call_by_the_business() -> None:
+    call = CallFacts("wacid.A", ADA, Direction.OUTBOUND, {"biz_opaque_callback_data": "x"})
+    value = payloads.status(Account(), call, "RINGING", timestamp=1790000000)
+    assert value["statuses"] == [
+        {
+            "id": "wacid.A",
+            "type": "call",
+            "status": "RINGING",
+            "timestamp": "1790000000",
+            "recipient_id": "4915550002222",
+            "recipient_user_id": "DE.900000000000000001",
+            "biz_opaque_callback_data": "x",
+        }
+    ]
+
+
 def test_terminate_of_a_call_that_failed_after_pick_up() -> None:
-    value = payloads.terminate(
-        Account(), "wacid.A", ADA, timestamp=120, start_time=100, error=NO_MEDIA, extras={"x": "y"}
-    )
+    facts = CallFacts("wacid.A", ADA, Direction.INBOUND, {"x": "y"})
+    value = payloads.terminate(Account(), facts, timestamp=120, start_time=100, error=NO_MEDIA)
     error = {"code": 138021, "title": "No media", "error_data": {"details": "Nothing came"}}
     call = value["calls"][0]
     assert value["errors"] == call["errors"] == [error]
@@ -78,9 +112,8 @@ def test_terminate_of_a_call_that_failed_after_pick_up() -> None:
 
 
 def test_terminate_of_a_call_that_was_never_picked_up() -> None:
-    value = payloads.terminate(
-        Account(), "wacid.A", ADA, timestamp=120, start_time=None, error=None, extras={}
-    )
+    facts = CallFacts("wacid.A", ADA, Direction.OUTBOUND)
+    value = payloads.terminate(Account(), facts, timestamp=120, start_time=None, error=None)
     call = value["calls"][0]
     assert call["status"] == "COMPLETED"
     assert not {"start_time", "end_time", "duration", "errors"} & call.keys()

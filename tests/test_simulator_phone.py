@@ -41,6 +41,13 @@ class FakeMeta:
         self.payloads: tuple[str | None, str | None] = (None, None)
         self.call = FakeCall()
         self.refuses = False
+        self.phones: list[Phone] = []
+
+    def register(self, phone: Phone) -> None:
+        self.phones.append(phone)
+
+    def unregister(self, phone: Phone) -> None:
+        self.phones.remove(phone)
 
     def ring(
         self,
@@ -381,5 +388,7 @@ async def test_closing_the_phone_hangs_up(meta: FakeMeta, business: Business) ->
     async with Phone(meta) as phone:
         call = await phone.dial()
         await pick_up(call, meta, business)
+        assert meta.phones == [phone]
     assert await call.ended(PATIENCE) == "caller hung up"
     assert meta.call.hang_ups == [None]
+    assert meta.phones == []

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipecat_whatsapp.simulator.rules import RefusalError, check_answer
-from simulated_business import ANSWER, FINGERPRINT, OFFER
+from pipecat_whatsapp.simulator.rules import RefusalError, check_answer, check_offer
+from simulated_business import ANSWER, BUSINESS_OFFER, FINGERPRINT, OFFER
 
 
 def refusal(answer: str) -> RefusalError:
@@ -85,3 +85,56 @@ def test_one_sha_256_fingerprint(fingerprints: list[str]) -> None:
     lines = "\r\n".join(f"a=fingerprint:{value}" for value in fingerprints)
     refused = refusal(ANSWER.replace(f"a=fingerprint:sha-256 {FINGERPRINT}", lines))
     assert refused.code == 138008
+
+
+CANDIDATE = "a=candidate:1 1 udp 2130706431 198.51.100.7 51420 typ host\r\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a=setup:actpass", "a=setup:active"),
+        ("a=group:BUNDLE audio\r\n", ""),
+        ("111 126", "111 126 0 8 9 13"),
+        ("111 126\r\n", "111 63\r\na=rtpmap:63 red/48000/2\r\n"),
+        ("m=audio 51420", "m=audio 9"),
+        (CANDIDATE, CANDIDATE * 2),
+    ],
+)
+def test_what_meta_takes_of_an_offer(old: str, new: str) -> None:
+    assert old in BUSINESS_OFFER
+    check_offer(BUSINESS_OFFER.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "details"),
+    [
+        ("a=setup:actpass", "a=setup:passive", "setup"),
+        ("a=mid:audio\r\n", "", "mid"),
+        ("BUNDLE audio", "BUNDLE 0", "BUNDLE"),
+        (CANDIDATE, "", "candidates"),
+        (" udp ", " tcp ", "UDP"),
+        (CANDIDATE, "a=candidate:1 1 udp\r\n", "UDP"),
+        ("a=setup:actpass", "a=setup:actpass\r\na=ice-lite", "ice-lite"),
+        ("a=rtcp-mux\r\n", "", "rtcp-mux"),
+        ("a=sendrecv", "a=sendrecv\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111", "one m-line"),
+        ("\r\n", "\n", "CRLF"),
+        ("telephone-event/8000", "telephone-event/48000", "8000"),
+        ("opus/48000/2", "opus/24000/2", "opus/48000/2"),
+        ("a=ptime:20", "a=ptime:40", "ptime"),
+        ("a=ssrc:871000001 cname:one", "a=ssrc:1 cname:one\r\na=ssrc:2 cname:two", "SSRC"),
+    ],
+)
+def test_what_meta_refuses_of_an_offer(old: str, new: str, details: str) -> None:
+    assert old in BUSINESS_OFFER
+    with pytest.raises(RefusalError) as caught:
+        check_offer(BUSINESS_OFFER.replace(old, new))
+    assert caught.value.code == 100
+    assert details in caught.value.details
+
+
+def test_one_sha_256_fingerprint_in_an_offer() -> None:
+    line = f"a=fingerprint:sha-256 {FINGERPRINT}\r\n"
+    with pytest.raises(RefusalError) as caught:
+        check_offer(BUSINESS_OFFER.replace(line, line * 2))
+    assert caught.value.code == 138008

@@ -14,28 +14,27 @@ on demand.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import secrets
-import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator import payloads, requests
 from pipecat_whatsapp.simulator.api import Api
-from pipecat_whatsapp.simulator.call import CallState, Leg, MetaCall
+from pipecat_whatsapp.simulator.call import BusinessCall, CallState, Leg, MetaCall, UserCall
 from pipecat_whatsapp.simulator.graph_server import GraphServer
 from pipecat_whatsapp.simulator.journal import Journal
 from pipecat_whatsapp.simulator.payloads import Json
+from pipecat_whatsapp.simulator.permissions import Permissions
 from pipecat_whatsapp.simulator.requests import Download, GraphRequest, Question
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account, Faults, Timing
+from pipecat_whatsapp.simulator.telephony import Handset, Telephony
 from pipecat_whatsapp.simulator.webhooks import Delivery, SubscriptionError, WebhookSender
 
 __all__ = [
     "ACTIONS",
     "Account",
+    "BusinessCall",
     "CallState",
     "Delivery",
     "Faults",
@@ -45,6 +44,7 @@ __all__ = [
     "SimulatedMeta",
     "SubscriptionError",
     "Timing",
+    "UserCall",
 ]
 
 
@@ -71,11 +71,13 @@ class SimulatedMeta:
         self.timing = timing or Timing()
         self.faults = faults or Faults()
         self.on_activity = on_activity
+        self.permissions = Permissions()
         self._journal = Journal()
         self.requests = self._journal.requests
         self.deliveries = self._journal.deliveries
-        self.calls: dict[str, MetaCall] = {}
         self._webhooks = WebhookSender(self.account, self.timing, self.faults, self._note_delivery)
+        self._telephony = Telephony(self.account, self.timing, self._webhooks, self.permissions)
+        self.calls = self._telephony.calls
         self._server = GraphServer(self.faults, answer=self._answer, on_request=self._note_request)
         self._api = Api(self)
 
@@ -93,8 +95,7 @@ class SimulatedMeta:
 
     async def close(self) -> None:
         """Stop serving and sending at once; calls that are left are forgotten."""
-        for call in self.calls.values():
-            call.cancel_deadline()
+        self._telephony.close()
         await self._server.close()
         await self._webhooks.close()
 
@@ -125,7 +126,7 @@ class SimulatedMeta:
         deeplink_payload: str | None = None,
         call_id: str | None = None,
         timestamp: int | None = None,
-    ) -> MetaCall:
+    ) -> UserCall:
         """Let a user call the business: the connect webhook goes out in the background.
 
         Args:
@@ -141,26 +142,19 @@ class SimulatedMeta:
             RuntimeError: Nothing is subscribed.
             ValueError: There is a call of this id already.
         """
-        call_id = call_id or _new_call_id()
-        if call_id in self.calls:
-            raise ValueError(f"There is a call {call_id} already.")
         given = {"deeplink_payload": deeplink_payload, "cta_payload": cta_payload}
         extras = {name: value for name, value in given.items() if value is not None}
-        timestamp = int(time.time()) if timestamp is None else timestamp
-        value = payloads.connect(
-            self.account, call_id, user, offer_sdp, timestamp=timestamp, extras=extras
+        return self._telephony.ring(
+            leg, offer_sdp, user, extras=extras, call_id=call_id, timestamp=timestamp
         )
-        self._webhooks.send("calls", value)
-        self.calls[call_id] = MetaCall(
-            call_id,
-            user,
-            leg,
-            offer_sdp,
-            extras=extras,
-            answer_deadline=self.timing.answer_deadline,
-            on_end=self._send_terminate,
-        )
-        return self.calls[call_id]
+
+    def register(self, phone: Handset) -> None:
+        """Let a phone be called; of several phones of one user the youngest rings."""
+        self._telephony.register(phone)
+
+    def unregister(self, phone: Handset) -> None:
+        """Let a phone not be called any more."""
+        self._telephony.unregister(phone)
 
     async def deliver(self, value: Json, *, field: str = "calls") -> Delivery:
         """Deliver any other webhook as if Meta sent it: signed, and repeated until HTTP 200.
@@ -246,25 +240,14 @@ class SimulatedMeta:
         if question.phone_number_id is None:
             return await self._api.answer(question)
         requests.check(question, self.account)
+        if question.action == "connect":
+            placed = await self._telephony.connect(requests.read_connect(question))
+            return {"messaging_product": "whatsapp", "calls": [{"id": placed.id}]}
         call = self.calls.get(question.text("call_id") or "")
         if call is None:
             raise RefusalError("call_id is not that of a call")
         requests.carry_out(question, call)
         return payloads.SUCCESS
-
-    def _send_terminate(
-        self, call: MetaCall, error: MetaErrorInfo | None
-    ) -> asyncio.Future[Delivery]:
-        value = payloads.terminate(
-            self.account,
-            call.id,
-            call.user,
-            timestamp=int(time.time()),
-            start_time=None if call.accepted_at is None else int(call.accepted_at),
-            error=error,
-            extras=call.extras,
-        )
-        return self._webhooks.send("calls", value)
 
     async def _note_request(self, request: GraphRequest) -> None:
         if self.on_activity is not None:
@@ -275,8 +258,3 @@ class SimulatedMeta:
         if self.on_activity is not None:
             self.on_activity("delivery", delivery)
         await self._journal.note_delivery(delivery)
-
-
-def _new_call_id() -> str:
-    # 25 bytes end in "==" and may hold "/" and "+": an id that is not to be put into a URL as is.
-    return "wacid." + base64.b64encode(secrets.token_bytes(25)).decode()

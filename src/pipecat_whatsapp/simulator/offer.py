@@ -1,6 +1,6 @@
-"""The session descriptions of a call: WhatsApp's offer, written, and the business's answer, read.
+"""The session descriptions of a call: WhatsApp's are written, the business's are read.
 
-Source of the offer's form: real offers of 2025 and 2026, and the samples in Meta's reference.
+Source of the form of WhatsApp's: real offers of 2025 and 2026, and the samples in Meta's reference.
 """
 
 from __future__ import annotations
@@ -12,25 +12,30 @@ import time
 import uuid
 from dataclasses import dataclass
 
-MAX_ANSWER = 100_000
-"""Bytes of answer that are read at most."""
+from pipecat_whatsapp.simulator.sdp_forms import ANSWER, OFFERS
+
+MAX_SDP = 100_000
+"""Characters of a business's SDP that are read at most."""
+
+_CODECS = ("opus", "g722", "pcmu", "pcma", "telephone-event")
 
 
 class AnswerError(ValueError):
-    """A business's answer cannot carry a call. The message says what is missing."""
+    """A business's SDP cannot carry a call. The message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a phone needs of the business's answer.
+    """What a phone needs of the business's answer, or offer.
 
     Parameters:
         ufrag: ICE user name fragment.
         pwd: ICE password.
         fingerprint: SHA-256 of the certificate, upper-case hexadecimal pairs with colons.
-        setup: "active" or "passive": the business is DTLS client or server (RFC 5763 section 5).
+        setup: "active" or "passive": the business is DTLS client or server (RFC 5763 section 5);
+            an offer may leave it open with "actpass".
         opus_pt: Payload type of Opus.
-        dtmf_pt: Payload type of telephone-event/8000; None when it was not answered.
+        dtmf_pt: Payload type of telephone-event/8000; None when there is none.
         ssrc: The stream's announced SSRC, if any.
     """
 
@@ -78,10 +83,10 @@ def write_offer(
     Raises:
         ValueError: There is no such variant.
     """
-    if variant not in _VARIANTS:
-        raise ValueError(f"an offer is one of {', '.join(_VARIANTS)}, not {variant!r}")
-    text = _VARIANTS[variant].format(
-        net=f"IP6 {host}" if ":" in host else f"IP4 {host}",
+    if variant not in OFFERS:
+        raise ValueError(f"an offer is one of {', '.join(OFFERS)}, not {variant!r}")
+    return _fill(
+        OFFERS[variant],
         host=host,
         port=port,
         ufrag=ufrag,
@@ -90,94 +95,74 @@ def write_offer(
         ssrc=ssrc,
         opus=opus_pt,
         dtmf=dtmf_pt,
-        now=int(time.time() * 1000),
-        stream=uuid.uuid4(),
         key=base64.b64encode(secrets.token_bytes(30)).decode(),
     )
+
+
+def write_answer(
+    offer_sdp: str,
+    *,
+    host: str,
+    port: int,
+    ufrag: str,
+    pwd: str,
+    fingerprint: str,
+    ssrc: int,
+    setup: str = "active",
+) -> str:
+    """Write WhatsApp's answer to a business that calls.
+
+    It takes over mid, bundle and payload types; codecs that WhatsApp does not know are left out.
+
+    Args:
+        offer_sdp: The business's offer.
+        host: Address of the relay, IPv4 or IPv6.
+        port: UDP port of the relay.
+        ufrag: ICE user name fragment.
+        pwd: ICE password.
+        fingerprint: SHA-256 of the relay's certificate, hexadecimal pairs with colons.
+        ssrc: The phone's SSRC.
+        setup: "active" or "passive": the relay is DTLS client or server; Meta was also seen to
+            answer "actpass", which no answer may (RFC 5763 section 5).
+
+    Raises:
+        AnswerError: The offer cannot carry a call.
+    """
+    formats, rtpmaps = _codecs(offer_sdp)
+    return _fill(
+        ANSWER,
+        host=host,
+        port=port,
+        ufrag=ufrag,
+        pwd=pwd,
+        fingerprint=fingerprint,
+        ssrc=ssrc,
+        setup=setup,
+        mid=_line(offer_sdp, r"mid:(\S+)"),
+        formats=formats,
+        rtpmaps=rtpmaps,
+        opus=read_offer(offer_sdp).opus_pt,
+    )
+
+
+def _codecs(offer_sdp: str) -> tuple[str, str]:
+    """The payload types of an offer that WhatsApp answers, and the lines that say what they are."""
+    media = re.search(r"^m=audio \d+ \S+ ([\d ]+)\r?$", offer_sdp, re.MULTILINE)
+    types = media[1].split() if media else []
+    named = {kind: _find(offer_sdp, rf"rtpmap:{kind} (\S+)") for kind in types}
+    known = [kind for kind in types if (named[kind] or "").split("/")[0].lower() in _CODECS]
+    return " ".join(known), "\n".join(f"a=rtpmap:{kind} {named[kind]}" for kind in known)
+
+
+def _fill(template: str, *, host: str, **values: object) -> str:
+    text = template.format(
+        net=f"IP6 {host}" if ":" in host else f"IP4 {host}",
+        host=host,
+        now=int(time.time() * 1000),
+        stream=uuid.uuid4(),
+        **values,
+    )
     return text.replace("\n", "\r\n")
-
-
-_HEAD = """\
-v=0
-o=- {now} 2 IN IP4 127.0.0.1
-s=-
-t=0 0
-a=group:BUNDLE audio
-a=msid-semantic: WMS {stream}
-"""
-
-_TODAY = (
-    _HEAD
-    + """\
-a=ice-lite
-m=audio {port} UDP/TLS/RTP/SAVPF {opus} {dtmf}
-c=IN {net}
-a=rtcp:9 IN IP4 0.0.0.0
-a=candidate:1000000001 1 udp 2122260223 {host} {port} typ host generation 0 network-cost 50
-a=ice-ufrag:{ufrag}
-a=ice-pwd:{pwd}
-a=fingerprint:sha-256 {fingerprint}
-a=setup:actpass
-a=mid:audio
-a=sendrecv
-a=msid:{stream} WhatsAppTrack1
-a=rtcp-mux
-a=rtpmap:{opus} opus/48000/2
-a=rtcp-fb:{opus} transport-cc
-a=fmtp:{opus} maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1
-a=rtpmap:{dtmf} telephone-event/8000
-a=maxptime:20
-a=ptime:20
-a=ssrc:{ssrc} cname:WhatsAppAudioStream1
-"""  # noqa: E501  One line of SDP is one line.
-)
-
-_PRINTED = (
-    _HEAD
-    + """\
-a=ice-lite
-m=audio {port} UDP/TLS/RTP/SAVPF {opus} {dtmf}
-c=IN {net}
-a=rtcp:9 IN IP4 0.0.0.0
-a=candidate:1000000001 1 udp 2122260223 {host} {port} typ host generation 0 network-cost 50 ufrag {ufrag}
-a=ice-ufrag:{ufrag}
-a=ice-pwd:{pwd}
-a=fingerprint:sha-256 {fingerprint}
-a=setup:actpass
-a=mid:audio
-a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level
-a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time
-a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
-a=sendrecv
-a=msid:{stream} audio#{ssrc}
-a=rtcp-mux
-a=rtpmap:{opus} opus/48000/2
-a=rtcp-fb:{opus} transport-cc
-a=fmtp:{opus} minptime=10;useinbandfec=1
-a=rtpmap:{dtmf} telephone-event/8000
-a=ssrc:{ssrc} cname:WhatsAppAudioStream1
-"""  # noqa: E501
-)
-
-_SDES = (
-    _HEAD
-    + """\
-m=audio {port} RTP/SAVP {opus} {dtmf}
-c=IN {net}
-a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}
-a=mid:audio
-a=sendrecv
-a=rtcp-mux
-a=rtpmap:{opus} opus/48000/2
-a=fmtp:{opus} maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1
-a=rtpmap:{dtmf} telephone-event/8000
-a=maxptime:20
-a=ptime:20
-a=ssrc:{ssrc} cname:WhatsAppAudioStream1
-"""  # noqa: E501
-)
-
-_VARIANTS = {"today": _TODAY, "printed": _PRINTED, "sdes": _SDES}
 
 
 def read_answer(sdp: str) -> Answer:
@@ -189,17 +174,33 @@ def read_answer(sdp: str) -> Answer:
     Raises:
         AnswerError: It is not an answer that can carry a call; the message says why.
     """
-    if len(sdp) > MAX_ANSWER:
-        raise AnswerError("the answer is too long")
-    setup = _line(sdp, r"setup:(\S+)")
-    if setup not in ("active", "passive"):
-        raise AnswerError(f"an answer's a=setup is active or passive, not {setup}")
+    answer = _read(sdp)
+    if answer.setup not in ("active", "passive"):
+        raise AnswerError(f"an answer's a=setup is active or passive, not {answer.setup}")
+    return answer
+
+
+def read_offer(sdp: str) -> Answer:
+    """Read what a phone needs of a business's offer.
+
+    Args:
+        sdp: The offer, as the business gave it to connect.
+
+    Raises:
+        AnswerError: It is not an offer that can carry a call; the message says why.
+    """
+    return _read(sdp)
+
+
+def _read(sdp: str) -> Answer:
+    if len(sdp) > MAX_SDP:
+        raise AnswerError("the SDP is too long")
     dtmf, ssrc = _find(sdp, _rtpmap("telephone-event/8000")), _find(sdp, r"ssrc:(\d+)\b.*")
     return Answer(
         ufrag=_line(sdp, r"ice-ufrag:(\S+)"),
         pwd=_line(sdp, r"ice-pwd:(\S+)"),
         fingerprint=_line(sdp, r"fingerprint:sha-256 ((?:[0-9a-f]{2}:){31}[0-9a-f]{2})").upper(),
-        setup=setup,
+        setup=_line(sdp, r"setup:(\S+)"),
         opus_pt=int(_line(sdp, _rtpmap("opus/48000/2"))),
         dtmf_pt=int(dtmf) if dtmf else None,
         ssrc=int(ssrc) & 0xFFFFFFFF if ssrc else None,
@@ -218,5 +219,5 @@ def _find(sdp: str, pattern: str) -> str | None:
 def _line(sdp: str, pattern: str) -> str:
     found = _find(sdp, pattern)
     if found is None:
-        raise AnswerError(f"the answer has no a={pattern.split(':')[0]} that WhatsApp can use")
+        raise AnswerError(f"the SDP has no a={pattern.split(':')[0]} that WhatsApp can use")
     return found

@@ -1,18 +1,30 @@
-"""A WhatsApp user's phone without a screen: it dials, speaks, presses keys, listens, hangs up.
+"""A WhatsApp user's phone without a screen: it dials and is called, speaks, listens, hangs up.
 
 Signalling goes to a simulated Meta (`Exchange`); media are real UDP packets on this machine.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol, Self
 
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.incoming_call import IncomingCall
+from pipecat_whatsapp.simulator.media_rules import MediaRules
 from pipecat_whatsapp.simulator.network import Network
-from pipecat_whatsapp.simulator.phone_call import MediaRules, MetaCall, PhoneCall, PhoneError
+from pipecat_whatsapp.simulator.phone_call import MetaCall, PhoneCall, PhoneError
 
-__all__ = ["ADA", "Exchange", "MediaRules", "MetaCall", "Phone", "PhoneCall", "PhoneError"]
+__all__ = [
+    "ADA",
+    "Exchange",
+    "IncomingCall",
+    "MediaRules",
+    "MetaCall",
+    "Phone",
+    "PhoneCall",
+    "PhoneError",
+]
 
 ADA = User(phone="4915550002222", user_id="DE.900000000000000001", name="Ada Example")
 
@@ -31,17 +43,24 @@ class Exchange(Protocol):
     ) -> MetaCall:
         """Ring the business; must not wait for its answer."""
 
+    def register(self, phone: Phone) -> None:
+        """Let the phone be called."""
+
+    def unregister(self, phone: Phone) -> None:
+        """Let the phone not be called any more."""
+
 
 class Phone:
     """One WhatsApp user's phone. Close it, or use it with `async with`.
 
     Parameters:
         meta: Meta's side.
-        user: Who calls.
+        user: Whose it is.
         network: The line between phone and business; a perfect one by default.
         rules: When the phone gives a silent call up.
         host: The address its relay binds and offers.
         dtx: Whether it sends nearly nothing while nobody speaks, see `Voice`.
+        answer_setup: Its part in DTLS when the business calls, see `write_answer`.
     """
 
     def __init__(
@@ -53,6 +72,7 @@ class Phone:
         rules: MediaRules | None = None,
         host: str = "127.0.0.1",
         dtx: bool = False,
+        answer_setup: str = "active",
     ) -> None:
         self.user = user
         self.network = network or Network()
@@ -60,7 +80,10 @@ class Phone:
         self._rules = rules or MediaRules()
         self._host = host
         self._dtx = dtx
+        self._answer_setup = answer_setup
         self._calls: list[PhoneCall] = []
+        self._ringing: asyncio.Queue[IncomingCall] = asyncio.Queue()
+        meta.register(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,7 +122,42 @@ class Phone:
         self._calls.append(call)
         return call
 
+    async def rings(self, timeout: float | None = 30.0) -> IncomingCall:  # noqa: ASYNC109
+        """Wait until the business calls.
+
+        Args:
+            timeout: How long to wait, s.
+
+        Returns:
+            The next call that rang, to be picked up or declined; it may be over by now.
+
+        Raises:
+            TimeoutError: Nobody called.
+        """
+        async with asyncio.timeout(timeout):
+            return await self._ringing.get()
+
+    async def answer(self, offer_sdp: str) -> IncomingCall:
+        """Get ready for a call of the business; Meta's side calls this.
+
+        Raises:
+            AnswerError: The offer cannot carry a call.
+            OSError: No socket could be opened.
+        """
+        endpoint = await LiteEndpoint.open(self._host, self.network)
+        call = IncomingCall(
+            endpoint, rules=self._rules, dtx=self._dtx, on_ring=self._ringing.put_nowait
+        )
+        try:
+            call.answer(offer_sdp, self._answer_setup)
+        except BaseException:
+            endpoint.vanish()
+            raise
+        self._calls.append(call)
+        return call
+
     async def close(self) -> None:
-        """Hang up whatever call is still up."""
+        """Decline what rings, hang up whatever call is still up, and be called no more."""
+        self._meta.unregister(self)
         for call in self._calls:
             await call.hang_up()

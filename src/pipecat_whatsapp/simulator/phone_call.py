@@ -1,7 +1,8 @@
 """One call of a WhatsApp user's phone: what the user does, says and hears.
 
-The call keeps the rules of WhatsApp's client: it is answered when the accept has come, sends
-silence while nobody speaks, and is dropped when the business sends nothing.
+The call keeps the rules of WhatsApp's client: once it is answered, by the business's accept or by
+the user's pick-up, it sends silence while nobody speaks, and is dropped when the business sends
+nothing.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.media_rules import MediaRules, MediaWatch
 from pipecat_whatsapp.simulator.phone_media import PhoneMedia
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.sound import read_wav
@@ -36,19 +37,6 @@ class PhoneError(SimulatorError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the call is over: {reason}")
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class MediaRules:
-    """When WhatsApp's client gives a silent call up (Meta: troubleshooting).
-
-    Parameters:
-        start: Time from accept without any packet from the business, s.
-        later: Time since the last packet, once there was one, s.
-    """
-
-    start: float = 20.0
-    later: float = 30.0
 
 
 class MetaCall(Protocol):
@@ -75,19 +63,23 @@ class PhoneCall:
         dtx: Whether nearly nothing is sent while nobody speaks, see `Voice`.
 
     Attributes:
-        recording: What the caller hears.
+        recording: What the user hears.
         meta_call: The call on Meta's side; None until it rings.
     """
+
+    HUNG_UP = "caller hung up"
+    """The reason for the end when the user hangs up."""
 
     def __init__(self, endpoint: LiteEndpoint, *, rules: MediaRules, dtx: bool = False) -> None:
         self.meta_call: MetaCall | None = None
         self._endpoint = endpoint
-        self._rules = rules
         self._media = PhoneMedia(endpoint, dtx=dtx, on_change=self._change)
         self.recording = self._media.recording
         self._voice = self._media.voice
+        self._watch = MediaWatch(
+            rules, last_packet=lambda: self._media.last_packet, on_silence=self._give_up
+        )
         self._has_answer = False
-        self._media_timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self._reason: str | None = None
         self._changed = asyncio.Event()
@@ -117,10 +109,10 @@ class PhoneCall:
             self._has_answer = True
 
     def on_accepted(self) -> None:
-        """The business accepted: the user sees the call answered, and media must flow."""
+        """The call is answered, and media must flow."""
         if self._reason is None and self.recording.accepted_at is None:
             self.recording.accepted_at = accepted = time.monotonic()
-            self._watch_media(accepted)
+            self._watch.start(accepted)
             self._speak_if_ready()
             self._change()
 
@@ -128,8 +120,12 @@ class PhoneCall:
         """The call was ended by the business or by Meta."""
         self._finish(reason)
 
+    def recorded(self) -> bytes:
+        """All that was heard so far, as `sound` has it."""
+        return self.recording.pcm
+
     async def answered(self, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
-        """Wait until the business has accepted.
+        """Wait until the call is answered.
 
         Args:
             timeout: How long to wait, s.
@@ -189,7 +185,7 @@ class PhoneCall:
 
     async def hang_up(self) -> None:
         """End the call as a user does: tell Meta, say goodbye, close. Nothing if it is over."""
-        self._finish("caller hung up", tell_meta=True)
+        self._finish(self.HUNG_UP, tell_meta=True)
         await self._closed()
 
     def vanish(self) -> None:
@@ -237,22 +233,8 @@ class PhoneCall:
         if up and self._reason is None:
             self._media.speak()
 
-    def _watch_media(self, accepted: float) -> None:
-        left = self._deadline(accepted) - time.monotonic()
-        if left > 0:
-            # The first packet puts another deadline in place: look again before that can pass.
-            pause = min(left, self._rules.later)
-            loop = asyncio.get_running_loop()
-            self._media_timer = loop.call_later(pause, self._watch_media, accepted)
-        else:
-            self._finish("no media", tell_meta=True, error=_NO_MEDIA)
-
-    def _deadline(self, accepted: float) -> float:
-        """When the client gives up, as things stand; monotonic, s."""
-        last = self._media.last_packet
-        if last is None or last < accepted:
-            return accepted + self._rules.start
-        return last + self._rules.later
+    def _give_up(self) -> None:
+        self._finish("no media", tell_meta=True, error=_NO_MEDIA)
 
     def _finish(
         self, reason: str, *, tell_meta: bool = False, error: MetaErrorInfo | None = None
@@ -265,8 +247,7 @@ class PhoneCall:
 
     async def _close(self, *, tell_meta: bool, error: MetaErrorInfo | None) -> None:
         try:
-            if self._media_timer is not None:
-                self._media_timer.cancel()
+            self._watch.stop()
             await self._media.hush()
             if tell_meta and self.meta_call is not None:
                 await self.meta_call.hang_up(error)

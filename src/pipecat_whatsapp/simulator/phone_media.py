@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipecat_whatsapp.media.dtmf import KeyReceiver
 from pipecat_whatsapp.media.rtp import (
@@ -17,7 +18,13 @@ from pipecat_whatsapp.media.rtp import (
     source_description,
 )
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
-from pipecat_whatsapp.simulator.offer import read_answer, write_offer
+from pipecat_whatsapp.simulator.offer import (
+    Answer,
+    read_answer,
+    read_offer,
+    write_answer,
+    write_offer,
+)
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.rtp import RtpStream, bye, sender_report
 from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, Voice
@@ -79,11 +86,32 @@ class PhoneMedia:
         Raises:
             AnswerError: Its answer cannot carry a call.
         """
-        answer = read_answer(answer_sdp)
-        self.voice.opus_pt = answer.opus_pt
-        # WhatsApp sends keys whether or not they were answered (Meta: DTMF).
-        self.voice.dtmf_pt = DTMF_PT if answer.dtmf_pt is None else answer.dtmf_pt
-        self._endpoint.start(answer)
+        self._connect(read_answer(answer_sdp))
+
+    def answer(self, offer_sdp: str, setup: str) -> str:
+        """Answer a business that calls, and let it connect.
+
+        Args:
+            offer_sdp: The business's offer.
+            setup: Our part in DTLS, see `write_answer`; passive to a business that is active.
+
+        Raises:
+            AnswerError: The offer cannot carry a call.
+        """
+        offer, end = read_offer(offer_sdp), self._endpoint
+        setup = "passive" if offer.setup == "active" else setup
+        answer = write_answer(
+            offer_sdp,
+            host=end.host,
+            port=end.port,
+            ufrag=end.ufrag,
+            pwd=end.pwd,
+            fingerprint=end.fingerprint,
+            ssrc=self._stream.ssrc,
+            setup=setup,
+        )
+        self._connect(replace(offer, setup="passive" if setup == "active" else "active"))
+        return answer
 
     def speak(self) -> None:
         """Begin to send."""
@@ -101,6 +129,12 @@ class PhoneMedia:
         ssrc = self._stream.ssrc
         name = source_description(ssrc, _CNAME)
         self._endpoint.send_rtcp(receiver_report(ssrc) + name + bye(ssrc))
+
+    def _connect(self, business: Answer) -> None:
+        self.voice.opus_pt = business.opus_pt
+        # WhatsApp sends keys whether or not the business's SDP has them (Meta: DTMF).
+        self.voice.dtmf_pt = DTMF_PT if business.dtmf_pt is None else business.dtmf_pt
+        self._endpoint.start(business)
 
     def _send(self, packet: RtpPacket) -> None:
         self._endpoint.send_rtp(bytes(packet))

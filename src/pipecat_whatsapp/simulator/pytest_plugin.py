@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from pipecat_whatsapp.calls.bot import Bot
     from pipecat_whatsapp.meta.events import User
     from pipecat_whatsapp.simulator.graph import SimulatedMeta
+    from pipecat_whatsapp.simulator.media_rules import MediaRules
     from pipecat_whatsapp.simulator.network import Network
     from pipecat_whatsapp.simulator.phone import Phone
-    from pipecat_whatsapp.simulator.phone_call import MediaRules
 
 # Nothing else is imported before a fixture is used: this module is loaded by every pytest run.
 

@@ -9,15 +9,27 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from pipecat_whatsapp.simulator.call import MetaCall
+from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.call import MetaCall, UserCall
 from pipecat_whatsapp.simulator.payloads import Json
-from pipecat_whatsapp.simulator.rules import RefusalError
+from pipecat_whatsapp.simulator.rules import RefusalError, check_offer
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account
 
 MAX_BODY = 64 * 1024
 MAX_UPLOAD = 20 * 1024 * 1024
 MAX_OPAQUE_DATA = 512
+MAX_PURPOSE = 250
+LANGUAGES = frozenset(
+    {
+        *("en", "en_AU", "en_CA", "en_GB", "en_IN", "en_NZ", "en_US"),
+        *("nl", "fr", "de", "hi", "it", "kn", "pt", "es", "es_ES", "te", "vi"),
+    }
+)
+"""Languages in which Meta announces a recording."""
 
+_CAPTURES = ("recording", "transcription")
+_PHONE = re.compile(r"\+?[0-9]{5,15}")
+_USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 _CALLS_PATH = re.compile(r"/v\d+\.\d+/([^/]+)/calls")
 
 
@@ -153,24 +165,76 @@ def check(question: Question, account: Account) -> None:
     _check_body(question)
 
 
+@dataclass(frozen=True)
+class ConnectOrder:
+    """A checked request to call a user.
+
+    Parameters:
+        to: The user's phone number in digits; None when the user is named by `recipient`.
+        recipient: The user's business-scoped id; not looked at when there is `to`.
+        offer_sdp: The business's offer.
+        extras: What the call's webhooks carry besides.
+        captures: What Meta is to make of the call.
+    """
+
+    to: str | None
+    recipient: str | None
+    offer_sdp: str
+    extras: dict[str, str]
+    captures: frozenset[str]
+
+    def is_for(self, user: User) -> bool:
+        """Whether this user is to be called."""
+        if self.to is not None:
+            return user.phone == self.to
+        return user.user_id == self.recipient
+
+
+def read_connect(question: Question) -> ConnectOrder:
+    """Read a checked request to call a user.
+
+    Raises:
+        RefusalError: It names nobody, or its SDP or something else in it cannot be used.
+    """
+    to, recipient = question.text("to"), question.text("recipient")
+    if not to and not recipient:
+        raise RefusalError("to or recipient is missing")
+    if to and not _PHONE.fullmatch(to):
+        raise RefusalError("to is not a phone number")
+    if not to and not _USER_ID.fullmatch(recipient or ""):
+        raise RefusalError("recipient is not a user id")
+    sdp = _session_sdp(question, "offer")
+    check_offer(sdp)
+    return ConnectOrder(
+        to=to.lstrip("+") if to else None,
+        recipient=recipient,
+        offer_sdp=sdp,
+        extras=_opaque_data(question),
+        captures=_captures(question),
+    )
+
+
 def carry_out(question: Question, call: MetaCall) -> None:
     """Do to the call what a checked request asks for.
 
     Raises:
         RefusalError: The request does not fit the call's state, or its SDP cannot be used.
     """
+    if question.action == "terminate":
+        call.terminate()
+        return
+    if not isinstance(call, UserCall):
+        raise RefusalError(f"A call that the business placed knows no {question.action}")
     match question.action:
         case "pre_accept":
-            call.pre_accept(_answer_sdp(question))
+            call.pre_accept(_session_sdp(question, "answer"))
         case "accept":
-            call.accept(_answer_sdp(question))
-            opaque = question.text("biz_opaque_callback_data")
-            if opaque is not None:
-                call.extras["biz_opaque_callback_data"] = opaque
+            captures = _captures(question)
+            call.accept(_session_sdp(question, "answer"))
+            call.captures = captures
+            call.extras.update(_opaque_data(question))
         case "reject":
             call.reject()
-        case "terminate":
-            call.terminate()
 
 
 def _json_object(raw: bytes) -> Json | None:
@@ -186,12 +250,9 @@ def _check_body(question: Question) -> None:
         raise RefusalError("The body is not a JSON object")
     if question.text("messaging_product") != "whatsapp":
         raise RefusalError('messaging_product must be "whatsapp"')
-    if question.action == "connect":
-        details = "The user has not allowed calls; the simulator knows only calls by users"
-        raise RefusalError(details, code=138006, status=401)
     if question.action not in ACTIONS:
         raise RefusalError(f"action must be one of {', '.join(sorted(ACTIONS))}")
-    if not question.text("call_id"):
+    if question.action != "connect" and not question.text("call_id"):
         raise RefusalError("call_id is missing")
     opaque = (question.body or {}).get("biz_opaque_callback_data", "")
     if not isinstance(opaque, str) or len(opaque) > MAX_OPAQUE_DATA:
@@ -199,12 +260,37 @@ def _check_body(question: Question) -> None:
         raise RefusalError(details)
 
 
-def _answer_sdp(question: Question) -> str:
+def _opaque_data(question: Question) -> dict[str, str]:
+    opaque = question.text("biz_opaque_callback_data")
+    return {} if opaque is None else {"biz_opaque_callback_data": opaque}
+
+
+def _captures(question: Question) -> frozenset[str]:
+    """Which of recording and transcription are asked for (Meta: call recording)."""
+    body = question.body or {}
+    given = {kind: body[kind] for kind in _CAPTURES if kind in body}
+    for kind, value in given.items():
+        _check_capture(kind, value)
+    return frozenset(kind for kind, value in given.items() if value["status"] == "ENABLED")
+
+
+def _check_capture(kind: str, value: object) -> None:
+    if not isinstance(value, dict) or value.get("status") not in ("ENABLED", "DISABLED"):
+        raise RefusalError(f"{kind}.status must be ENABLED or DISABLED")
+    purpose = value.get("purpose", "")
+    if not isinstance(purpose, str) or len(purpose) > MAX_PURPOSE:
+        details = f"{kind}.purpose must be a text of at most {MAX_PURPOSE} characters"
+        raise RefusalError(details)
+    if value.get("announcement_language", "en_US") not in LANGUAGES:
+        raise RefusalError(f"{kind}.announcement_language is not supported")
+
+
+def _session_sdp(question: Question, sdp_type: str) -> str:
     session = (question.body or {}).get("session")
     if not isinstance(session, dict):
         raise RefusalError("session is missing")
-    if session.get("sdp_type") != "answer":
-        raise RefusalError('sdp_type must be "answer"')
+    if session.get("sdp_type") != sdp_type:
+        raise RefusalError(f'sdp_type must be "{sdp_type}"')
     sdp = session.get("sdp")
     if not isinstance(sdp, str):
         raise RefusalError("session.sdp is missing")

@@ -1,4 +1,4 @@
-"""What Meta demands of the SDP with which a business answers a call: pure checks."""
+"""What Meta demands of a business's SDP, be it offer or answer: pure checks."""
 
 from __future__ import annotations
 
@@ -48,14 +48,45 @@ def check_answer(answer: str, offer: str) -> None:
     Raises:
         RefusalError: With code 138008 for a wrong fingerprint, else 100.
     """
-    _check_lines(answer)
-    sdp = _Description(answer)
+    sdp, offered = _checked(answer), _Description(offer)
+    _demand(sdp.value("setup") in ("active", "passive"), "setup must be active or passive")
+    _demand(sdp.values("mid") == offered.values("mid"), "mid must be that of the offer")
+    _demand(sdp.values("group") == offered.values("group"), "BUNDLE must be that of the offer")
+    for name, _ in sdp.codecs():
+        _demand(name in ("opus", "telephone-event"), f"Codec {name} was not offered")
+
+
+def check_offer(offer: str) -> None:
+    """Check a business's SDP offer as Meta does (Meta: mandatory media rules, error codes).
+
+    Args:
+        offer: The SDP of `connect`. Codecs that WhatsApp does not know do no harm.
+
+    Raises:
+        RefusalError: With code 138008 for a wrong fingerprint, else 100.
+    """
+    sdp = _checked(offer)
+    _demand(sdp.value("setup") in ("actpass", "active"), "setup must be actpass or active")
+    mids = sdp.values("mid")
+    _demand(len(mids) == 1, "SDP needs one mid")
+    _demand(sdp.values("group") in ([], [f"BUNDLE {mids[0]}"]), "BUNDLE must name the mid")
+    candidates = [value.split(" ") for value in sdp.values("candidate")]
+    _demand(bool(candidates), "SDP has no candidates: no more can be added later")
+    udp = all(len(parts) > 5 and parts[2].lower() == "udp" for parts in candidates)
+    _demand(udp, "All candidates must be UDP")
+
+
+def _checked(text: str) -> _Description:
+    """What is demanded of offers and of answers."""
+    _check_lines(text)
+    sdp = _Description(text)
     _check_media_line(sdp)
     _check_fingerprint(sdp)
     _check_ice(sdp)
-    _check_link(sdp, _Description(offer))
+    _demand(sdp.has("rtcp-mux"), "SDP needs rtcp-mux")
     _check_codecs(sdp)
     _check_stream(sdp)
+    return sdp
 
 
 class _Description:
@@ -95,10 +126,10 @@ def _demand(condition: bool, details: str, code: int = INVALID_PARAMETER) -> Non
         raise RefusalError(details, code=code)
 
 
-def _check_lines(answer: str) -> None:
-    rest = answer.replace("\r\n", "")
+def _check_lines(text: str) -> None:
+    rest = text.replace("\r\n", "")
     _demand("\n" not in rest and "\r" not in rest, "SDP lines must end with CRLF")
-    _demand(answer.startswith("v=0\r\n"), "SDP must start with v=0")
+    _demand(text.startswith("v=0\r\n"), "SDP must start with v=0")
 
 
 def _check_media_line(sdp: _Description) -> None:
@@ -119,26 +150,18 @@ def _check_fingerprint(sdp: _Description) -> None:
 
 
 def _check_ice(sdp: _Description) -> None:
-    _demand(not sdp.has("ice-lite"), "An answer must not be ice-lite")
+    _demand(not sdp.has("ice-lite"), "A business must not be ice-lite")
     _demand(len(sdp.value("ice-ufrag") or "") >= 4, "SDP needs an ice-ufrag")
     _demand(len(sdp.value("ice-pwd") or "") >= 22, "SDP needs an ice-pwd")
-
-
-def _check_link(sdp: _Description, offer: _Description) -> None:
-    _demand(sdp.value("setup") in ("active", "passive"), "setup must be active or passive")
-    _demand(sdp.has("rtcp-mux"), "SDP needs rtcp-mux")
-    _demand(sdp.values("mid") == offer.values("mid"), "mid must be that of the offer")
-    _demand(sdp.values("group") == offer.values("group"), "BUNDLE must be that of the offer")
 
 
 def _check_codecs(sdp: _Description) -> None:
     codecs = list(sdp.codecs())
     _demand("opus" in dict(codecs), "The Opus codec is missing")
     for name, parameters in codecs:
-        _demand(name in ("opus", "telephone-event"), f"Codec {name} was not offered")
         if name == "opus":
             _demand(parameters == ["48000", "2"], "Opus must be opus/48000/2")
-        else:
+        if name == "telephone-event":
             _demand(parameters[:1] == ["8000"], "telephone-event must have clock 8000")
 
 

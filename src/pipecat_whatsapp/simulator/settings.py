@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-ACTIONS = frozenset({"pre_accept", "accept", "reject", "terminate"})
+ACTIONS = frozenset({"connect", "pre_accept", "accept", "reject", "terminate"})
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,18 @@ class Account:
         app_secret: Key of the webhook signatures.
         verification_token: What the business expects in the subscription handshake.
         waba_id: Id of the WhatsApp Business Account.
+        concurrent_calls: How many calls the number may have at once.
+        connects_per_day: How many calls the number may place in 24 hours.
     """
 
     token: str = field(default="EAA-simulated-token", repr=False)
     phone_number_id: str = "200000000000002"
-    display_phone_number: str = "15550001111"
+    display_phone_number: str = "493055501111"
     app_secret: str = field(default="simulated-app-secret", repr=False)
     verification_token: str = field(default="simulated-verification-token", repr=False)
     waba_id: str = "100000000000001"
+    concurrent_calls: int = 1000
+    connects_per_day: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Timing:
     """How patient Meta is, in seconds; the defaults resemble the real service.
 
     Parameters:
-        answer_deadline: From the ring until an unanswered call ends (Meta: 30 to 60 s).
+        answer_deadline: From the ring until a user's unanswered call ends (Meta: 30 to 60 s).
+        ring_timeout: How long a user's phone rings when the business calls (Meta does not say).
         retry_delays: Pauses before each further try of a webhook that was not answered 200.
         webhook_timeout: How long a webhook may take to be answered.
     """
 
     answer_deadline: float = 45.0
+    ring_timeout: float = 45.0
     retry_delays: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     webhook_timeout: float = 20.0
 
@@ -62,6 +68,10 @@ class Faults:
         duplicate: How many more times each webhook is sent, all copies at once.
         delay: Seconds before a webhook is first sent. Read when the webhook comes up, so a
             smaller delay later on lets a younger webhook overtake an older one.
+        late: For each kind of webhook, such as "accepted", seconds that come on top of `delay`.
+        lose: Kinds of webhooks that never arrive; each entry is used up once.
+        standby: Whether another partner of the business is its primary one: then of all webhooks
+            about calls only the terminate of the business's own calls arrives.
         holding: Whether webhooks are collected instead of sent; see `hold`.
     """
 
@@ -72,6 +82,9 @@ class Faults:
     drop_response: list[str] = field(default_factory=list)
     duplicate: int = 0
     delay: float = 0.0
+    late: dict[str, float] = field(default_factory=dict)
+    lose: list[str] = field(default_factory=list)
+    standby: bool = False
     holding: bool = False
 
     def hold(self) -> None:
@@ -85,7 +98,15 @@ class Faults:
 
     def drops(self, action: str) -> bool:
         """Use up a planned loss of the response to `action`; whether there was one."""
-        if action not in self.drop_response:
-            return False
-        self.drop_response.remove(action)
-        return True
+        return _use_up(self.drop_response, action)
+
+    def loses(self, kind: str) -> bool:
+        """Use up a planned loss of a webhook of this kind; whether there was one."""
+        return _use_up(self.lose, kind)
+
+
+def _use_up(planned: list[str], item: str) -> bool:
+    if item not in planned:
+        return False
+    planned.remove(item)
+    return True

@@ -13,7 +13,14 @@ import aiohttp
 from loguru import logger
 
 from pipecat_whatsapp.errors import SimulatorError
-from pipecat_whatsapp.simulator.payloads import Json, describe, envelope, serialise, signature
+from pipecat_whatsapp.simulator.payloads import (
+    Json,
+    describe,
+    envelope,
+    reaches_standby,
+    serialise,
+    signature,
+)
 from pipecat_whatsapp.simulator.settings import Account, Faults, Timing
 
 
@@ -31,7 +38,7 @@ class Delivery:
             joined with "+" for a batch; "raw" for bytes that were sent as given.
         call_id: The call concerned, if it is exactly one.
         attempt: 1 for the first try of a webhook, and of each duplicate; 0 for a webhook that
-            the simulator's end kept from being sent.
+            was never sent: it was to be lost, or the simulator ended.
         status: HTTP status of the answer; None when none came in time.
     """
 
@@ -74,7 +81,7 @@ class WebhookSender:
     Args:
         account: Whose secret signs, and whose token verifies.
         timing: Time-out and retry delays.
-        faults: Duplicates, delay and holding; read when a webhook comes up or is released.
+        faults: Losses, duplicates, delays and holding; read when a webhook comes up or is released.
         on_delivery: Awaited after each try.
     """
 
@@ -112,6 +119,11 @@ class WebhookSender:
         if client is not None:
             await client.close()
 
+    @property
+    def subscribed(self) -> bool:
+        """Whether there is an address to send to."""
+        return self._url is not None
+
     async def subscribe(self, url: str) -> None:
         """Verify a webhook address and send to it from now on (Meta: webhooks, verification).
 
@@ -128,7 +140,7 @@ class WebhookSender:
         self._url = url
 
     def send(self, field: str, value: Json) -> asyncio.Future[Delivery]:
-        """Sign and deliver a change in the background, or keep it while faults say so.
+        """Sign and deliver a change in the background, or keep or lose it if faults say so.
 
         Returns:
             The last try, once it is done or given up. Need not be awaited.
@@ -136,11 +148,11 @@ class WebhookSender:
         Raises:
             RuntimeError: Nothing is subscribed.
         """
-        self._subscribed()
+        self._address()
         kind, call_id = describe(field, value)
         webhook = _Webhook(kind, call_id, ({"field": field, "value": value},))
         item = webhook, asyncio.get_running_loop().create_future()
-        if self._client is None:
+        if self._client is None or self._is_lost(webhook):
             _settle([item], None)
         elif self._faults.holding:
             self._held.append(item)
@@ -173,6 +185,11 @@ class WebhookSender:
         groups = [held] if batch and held else [[item] for item in held]
         return await asyncio.gather(*map(self._start, groups))
 
+    def _is_lost(self, webhook: _Webhook) -> bool:
+        if self._faults.standby and not all(map(reaches_standby, webhook.changes)):
+            return True
+        return self._faults.loses(webhook.kind)
+
     def _start(self, group: Sequence[_Held]) -> asyncio.Task[Delivery]:
         def done(task: asyncio.Task[Delivery]) -> None:
             self._tasks.discard(task)
@@ -182,7 +199,8 @@ class WebhookSender:
             _settle(group, None if task.cancelled() or error else task.result())
 
         webhook = _Webhook.merge([webhook for webhook, _ in group])
-        copies, delay = 1 + self._faults.duplicate, self._faults.delay
+        copies = 1 + self._faults.duplicate
+        delay = self._faults.delay + self._faults.late.get(webhook.kind, 0.0)
         task = asyncio.create_task(self._deliver(webhook, copies=copies, delay=delay))
         self._tasks.add(task)
         task.add_done_callback(done)
@@ -217,7 +235,7 @@ class WebhookSender:
     async def _post(
         self, webhook: _Webhook, body: bytes, headers: Mapping[str, str], *, attempt: int
     ) -> Delivery:
-        url, client = self._subscribed(), self._open_client()
+        url, client = self._address(), self._open_client()
         at = time.monotonic()
         status: int | None = None
         try:
@@ -245,7 +263,7 @@ class WebhookSender:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SubscriptionError(f"The webhook could not be reached: {error!r}") from error
 
-    def _subscribed(self) -> str:
+    def _address(self) -> str:
         if self._url is None:
             raise RuntimeError("No webhook is subscribed: call subscribe() first.")
         return self._url

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.simulator.graph import (
+    Account,
+    BusinessCall,
+    CallState,
+    Faults,
+    MetaCall,
+    SimulatedMeta,
+    Timing,
+)
+from simulated_business import (
+    ADA,
+    ANSWER,
+    BUSINESS_OFFER,
+    OFFER,
+    Business,
+    Phone,
+    Reply,
+    act,
+    connect_body,
+    post,
+    serve_business,
+)
+
+NAMELESS = User(user_id="DE.1", parent_user_id="DE.ENT.1")
+
+
+@pytest.fixture
+async def business() -> AsyncIterator[Business]:
+    async with serve_business() as business:
+        yield business
+
+
+@pytest.fixture
+async def meta(business: Business) -> AsyncIterator[SimulatedMeta]:
+    async with SimulatedMeta(timing=Timing(retry_delays=())) as meta:
+        await meta.subscribe(business.url)
+        yield meta
+
+
+@pytest.fixture
+def phone(meta: SimulatedMeta) -> Phone:
+    phone = Phone()
+    meta.register(phone)
+    meta.permissions.grant(ADA)
+    return phone
+
+
+async def place(meta: SimulatedMeta, **changes: Any) -> BusinessCall:
+    reply = await post(meta, connect_body(**changes))
+    assert reply.status == 200, reply
+    (call,) = reply.body["calls"]
+    assert reply.body == {"messaging_product": "whatsapp", "calls": [{"id": call["id"]}]}
+    placed = meta.calls[call["id"]]
+    assert isinstance(placed, BusinessCall)
+    return placed
+
+
+def refused(reply: Reply) -> tuple[int, int | None]:
+    assert reply.status != 200
+    return reply.status, reply.code
+
+
+def state(call: MetaCall) -> CallState:
+    return call.state
+
+
+# The life of a call
+
+
+async def test_a_call_rings_is_picked_up_and_ends(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    call = await place(meta, biz_opaque_callback_data="mine")
+    assert phone.told == [("offer", BUSINESS_OFFER)]
+    assert phone.rang is call
+    await meta.wait_delivery("ringing", call.id)
+    assert state(call) is CallState.RINGING
+
+    call.pick_up()
+    await meta.wait_delivery("accepted", call.id)
+    assert state(call) is CallState.ACCEPTED
+
+    await call.hang_up()
+    assert business.events == ["connect", "RINGING", "ACCEPTED", "terminate"]
+    connect, ringing, accepted, ended = (webhook.value for webhook in business.webhooks)
+    (connected,) = connect["calls"]
+    assert connected["direction"] == "BUSINESS_INITIATED"
+    assert connected["session"] == {"sdp_type": "answer", "sdp": phone.answer_sdp}
+    assert (connected["from"], connected["to"]) == (meta.account.display_phone_number, ADA.phone)
+    for status in (*ringing["statuses"], *accepted["statuses"]):
+        assert (status["type"], status["id"], status["recipient_id"]) == (
+            "call",
+            call.id,
+            ADA.phone,
+        )
+        assert status["biz_opaque_callback_data"] == "mine"
+    (terminated,) = ended["calls"]
+    assert terminated["to_user_id"] == ADA.user_id
+    assert (terminated["status"], terminated["start_time"]) == (
+        "COMPLETED",
+        accepted["statuses"][0]["timestamp"],
+    )
+    assert connected["biz_opaque_callback_data"] == terminated["biz_opaque_callback_data"] == "mine"
+
+
+async def test_a_declined_call_is_rejected_then_terminated(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    call = await place(meta)
+    await call.hang_up()
+    assert business.events == ["connect", "RINGING", "REJECTED", "terminate"]
+    assert call.ended_reason == "declined"
+    (ended,) = business.webhooks[-1].value["calls"]
+    assert ended["status"] == "COMPLETED"
+    assert not {"start_time", "end_time", "duration"} & ended.keys()
+    call.pick_up()
+    assert state(call) is CallState.ENDED
+
+
+async def test_nobody_picks_up(business: Business) -> None:
+    async with SimulatedMeta(timing=Timing(ring_timeout=0.01)) as meta:
+        await meta.subscribe(business.url)
+        phone = Phone()
+        meta.register(phone)
+        meta.permissions.grant(ADA)
+        call = await place(meta)
+        await meta.wait_delivery("terminate", call.id)
+    assert business.events == ["connect", "RINGING", "terminate"]
+    assert phone.told[-1] == ("ended", "not answered")
+    (ended,) = business.webhooks[-1].value["calls"]
+    assert (ended["status"], "duration" in ended) == ("COMPLETED", False)
+
+
+async def test_the_business_gives_up_while_it_rings(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    call = await place(meta)
+    assert (await act(meta, call, "terminate")).status == 200
+    await meta.wait_delivery("terminate", call.id)
+    assert business.events == ["connect", "RINGING", "terminate"]
+    assert phone.told[-1] == ("ended", "terminated")
+    assert "ended already" in (await act(meta, call, "terminate")).details
+
+
+async def test_the_users_client_fails_while_it_rings(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    call = await place(meta)
+    await call.hang_up(MetaErrorInfo(code=138019))
+    assert business.events == ["connect", "RINGING", "terminate"]
+    assert business.webhooks[-1].value["calls"][0]["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("action", ["pre_accept", "accept", "reject"])
+async def test_only_a_users_call_can_be_accepted_or_rejected(
+    meta: SimulatedMeta, phone: Phone, action: str
+) -> None:
+    call = await place(meta)
+    reply = await act(meta, call, action, ANSWER)
+    assert refused(reply) == (400, 100)
+    assert action in reply.details
+    assert state(call) is CallState.RINGING
+
+
+# Who is called
+
+
+async def test_a_user_without_a_phone_number(meta: SimulatedMeta, business: Business) -> None:
+    meta.register(Phone(NAMELESS))
+    meta.permissions.grant(NAMELESS)
+    call = await place(meta, to=None, recipient="DE.1")
+    await call.hang_up()
+    connect, ringing, _, ended = (webhook.value for webhook in business.webhooks)
+    for fields in (*connect["calls"], *ended["calls"]):
+        assert "to" not in fields
+        assert (fields["to_user_id"], fields["to_parent_user_id"]) == ("DE.1", "DE.ENT.1")
+    (status,) = ringing["statuses"]
+    assert "recipient_id" not in status
+    assert status["recipient_user_id"] == "DE.1"
+    assert status["recipient_parent_user_id"] == "DE.ENT.1"
+
+
+async def test_a_phone_number_wins_over_a_user_id(meta: SimulatedMeta, phone: Phone) -> None:
+    meta.register(Phone(NAMELESS))
+    assert (await place(meta, recipient="DE.1")).user == ADA
+
+
+async def test_the_youngest_of_a_users_phones_rings(meta: SimulatedMeta, phone: Phone) -> None:
+    other = Phone()
+    meta.register(other)
+    call = await place(meta)
+    assert (phone.rang, other.rang) == (None, call)
+    await call.hang_up()
+    meta.unregister(other)
+    meta.unregister(other)
+    assert (await place(meta)) is phone.rang
+
+
+# What is refused
+
+
+async def test_a_user_without_a_phone_cannot_be_called(meta: SimulatedMeta) -> None:
+    meta.permissions.grant(ADA)
+    assert refused(await post(meta, connect_body())) == (400, 138001)
+
+
+async def test_a_user_who_has_not_allowed_it_cannot_be_called(
+    meta: SimulatedMeta, phone: Phone
+) -> None:
+    meta.permissions.revoke(ADA)
+    assert refused(await post(meta, connect_body())) == (401, 138006)
+    assert phone.told == []
+
+
+async def test_a_user_is_called_once_at_a_time(meta: SimulatedMeta, phone: Phone) -> None:
+    call = await place(meta)
+    assert refused(await post(meta, connect_body())) == (400, 138003)
+    await call.hang_up()
+    theirs = meta.ring(Phone(), OFFER, ADA)
+    assert refused(await post(meta, connect_body())) == (400, 138003)
+    await theirs.hang_up()
+    await place(meta)
+
+
+@pytest.mark.parametrize("number", ["15550001111", "2010", "8490", "23480"])
+async def test_numbers_of_some_countries_cannot_place_calls(
+    business: Business, number: str
+) -> None:
+    async with SimulatedMeta(Account(display_phone_number=number)) as meta:
+        await meta.subscribe(business.url)
+        assert refused(await post(meta, connect_body())) == (400, 138013)
+
+
+async def test_the_number_of_calls_is_limited(business: Business) -> None:
+    async with SimulatedMeta(Account(concurrent_calls=1, connects_per_day=2)) as meta:
+        await meta.subscribe(business.url)
+        for user in (ADA, NAMELESS):
+            meta.register(Phone(user))
+            meta.permissions.grant(user)
+        call = await place(meta)
+        other = connect_body(to=None, recipient="DE.1")
+        assert refused(await post(meta, other)) == (429, 138002)
+        await call.hang_up()
+        await (await place(meta)).hang_up()
+        assert refused(await post(meta, connect_body())) == (429, 138005)
+
+
+async def test_without_a_webhook_no_call_is_placed() -> None:
+    async with SimulatedMeta() as meta:
+        assert refused(await post(meta, connect_body())) == (400, 138018)
+
+
+# Permissions
+
+
+async def test_a_user_who_does_not_pick_up_is_not_called_for_ever(
+    meta: SimulatedMeta, phone: Phone
+) -> None:
+    for _ in range(4):
+        await (await place(meta)).hang_up()
+    assert refused(await post(meta, connect_body())) == (401, 138006)
+
+
+async def test_a_call_that_is_picked_up_forgives_those_that_were_not(
+    meta: SimulatedMeta, phone: Phone
+) -> None:
+    for picks_up in (False, False, False, True, False, False, False):
+        call = await place(meta)
+        if picks_up:
+            call.pick_up()
+        await call.hang_up()
+    await place(meta)
+
+
+# Faults
+
+
+async def test_webhooks_can_beat_the_response(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    meta.faults.late_responses["connect"] = 600.0
+    waiting = asyncio.create_task(post(meta, connect_body()))
+    await meta.wait_delivery("ringing")
+    assert business.events == ["connect", "RINGING"]
+    assert not waiting.done()
+    await meta.close()
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await waiting
+
+
+async def test_a_lost_response_leaves_the_call_ringing(meta: SimulatedMeta, phone: Phone) -> None:
+    meta.faults.drop_response.append("connect")
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await post(meta, connect_body())
+    assert phone.rang is not None
+    assert phone.rang.state is CallState.RINGING
+
+
+async def test_webhooks_can_be_lost(meta: SimulatedMeta, business: Business, phone: Phone) -> None:
+    meta.faults.lose = ["ringing", "accepted"]
+    call = await place(meta)
+    call.pick_up()
+    await call.hang_up()
+    assert business.events == ["connect", "terminate"]
+    assert meta.faults.lose == []
+
+
+async def test_a_late_webhook_is_overtaken(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    meta.faults.late = {"ringing": 0.1}
+    call = await place(meta)
+    call.pick_up()
+    await meta.wait_delivery("ringing")
+    assert business.events == ["connect", "ACCEPTED", "RINGING"]
+
+
+async def test_a_standby_partner_learns_only_the_end_of_its_own_calls(business: Business) -> None:
+    async with SimulatedMeta(faults=Faults(standby=True)) as meta:
+        await meta.subscribe(business.url)
+        meta.register(Phone())
+        meta.permissions.grant(ADA)
+        assert (await meta.ring(Phone(), OFFER, ADA).hang_up()).attempt == 0
+        call = await place(meta)
+        call.pick_up()
+        await call.hang_up()
+        await meta.deliver({"messages": []}, field="messages")
+    kinds = [delivery.kind for delivery in meta.deliveries]
+    assert kinds == ["terminate", "messages"]
+    assert business.webhooks[0].value["calls"][0]["direction"] == "BUSINESS_INITIATED"
