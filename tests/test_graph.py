@@ -19,7 +19,7 @@ from pipecat_whatsapp.errors import (
     GraphUnreachableError,
 )
 from pipecat_whatsapp.meta.graph import GraphClient, TokenProvider
-from pipecat_whatsapp.meta.graph_errors import ADVICE
+from pipecat_whatsapp.meta.graph_errors import REFUSALS
 
 NUMBER = "200000000000002"
 CALL = "wacid.HBgMEXAMPLEEXAMPLEAA=="
@@ -250,10 +250,10 @@ async def test_an_error_carries_metas_words_and_advice(meta: Meta, client: Graph
     failure = await refused(client.accept(NUMBER, CALL, SDP))
     assert (failure.status, failure.code, failure.retryable) == (400, 100, False)
     assert failure.meta_message == "Bad SDP. - Try again - No such line"
-    assert failure.advice == ADVICE[100]
+    assert failure.advice == REFUSALS[100].advice
     assert str(failure) == (
         "Meta refused accept (HTTP 400, code 100): Bad SDP. - Try again - No such line. "
-        + ADVICE[100]
+        + REFUSALS[100].advice
     )
 
 

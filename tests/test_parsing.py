@@ -13,6 +13,7 @@ import pytest
 from pipecat_whatsapp.meta.events import (
     AccountUpdate,
     CallConnect,
+    CallCreated,
     CallMediaAvailable,
     CallPermissionReply,
     CallStatus,
@@ -23,9 +24,12 @@ from pipecat_whatsapp.meta.events import (
     MessageReceived,
     MessageStatus,
     MetaErrorInfo,
+    Restriction,
     SettingsUpdate,
     UnknownEvent,
     User,
+    UserChanged,
+    Voicemail,
 )
 from pipecat_whatsapp.meta.webhook import parse_webhook
 
@@ -127,7 +131,7 @@ READ: dict[str, list[Event]] = {
             url="https://example.com/media/4",
         )
     ],
-    "call_created": [UnknownEvent(**NUMBER, timestamp=1790000000, kind="calls/call_created")],
+    "call_created": [CallCreated(**CALL, timestamp=1790000000)],
     "errors_alone": [
         ErrorNotice(**NUMBER, timestamp=1790000001, errors=(MetaErrorInfo(131044, "Payment"),))
     ],
@@ -142,14 +146,19 @@ READ: dict[str, list[Event]] = {
     "permission_permanent": [CallPermissionReply(**REPLY, accepted=True, permanent=True)],
     "permission_revoked": [CallPermissionReply(**REPLY, accepted=False, automatic=True)],
     "voicemail": [
-        MessageReceived(**REPLY | {"user": ADA}, message_id=WACID, type="audio"),
+        Voicemail(
+            **REPLY | {"user": ADA},
+            call_id=WACID,
+            media_id="300000000000005",
+            mime_type="audio/ogg; codecs=opus",
+        ),
     ],
     "text_message": [
         MessageReceived(
             **REPLY | {"user": ADA}, message_id="wamid.EXAMPLE1", type="text", text="Hello ☺"
         )
     ],
-    "user_id_changed": [MessageReceived(**REPLY, message_id="wamid.EXAMPLE1", type="system")],
+    "user_id_changed": [UserChanged(**REPLY, previous_user_id="DE.900000000000000009")],
     "message_statuses": [
         MessageStatus(
             **NUMBER,
@@ -182,8 +191,8 @@ READ: dict[str, list[Event]] = {
             timestamp=1790000001,
             event="ACCOUNT_RESTRICTION",
             restrictions=(
-                "RESTRICTED_USER_INITIATED_CALLING",
-                "RESTRICTED_BUSINESS_INITIATED_CALLING",
+                Restriction("RESTRICTED_USER_INITIATED_CALLING", expires_at=1790600000),
+                Restriction("RESTRICTED_BUSINESS_INITIATED_CALLING"),
             ),
         )
     ],

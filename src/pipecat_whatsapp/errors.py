@@ -7,8 +7,21 @@
     ├── WebhookError         a request is not from Meta, or not a webhook (carries an HTTP status)
     ├── SdpError             an SDP cannot carry a WhatsApp call
     ├── GraphError           a Graph API request did not succeed
-    │   ├── GraphRequestError      Meta answered with an error (code, Meta's words, advice)
-    │   └── GraphUnreachableError  no answer came: the request's effect is unknown
+    │   ├── GraphRequestError      Meta refused (code, Meta's words, advice)
+    │   │   ├── TokenError               the token is invalid, or may not do this
+    │   │   ├── InvalidRequestError      the request is wrong, as Meta or we ourselves found
+    │   │   ├── CallingUnavailableError  the business number cannot call, or is not set up for it
+    │   │   ├── NotPermittedError        the user has not allowed calls
+    │   │   ├── UncallableError          the user cannot be reached this way
+    │   │   ├── UserBusyError            a call with this user is going on
+    │   │   ├── CallLimitError           as many calls were placed as Meta allows
+    │   │   ├── PermissionRequestError   the user cannot be asked for permission now
+    │   │   ├── RateLimitError           too many requests
+    │   │   ├── PaymentError             the account has no way to pay
+    │   │   ├── CallSetupError           the call was not set up, or carried no sound
+    │   │   └── ConversationClosedError  the user has not written or called within 24 hours
+    │   ├── GraphUnreachableError  no answer came: the request's effect is unknown
+    │   └── MediaError             a file of Meta's is not what was announced
     └── SimulatorError       the simulated WhatsApp cannot do what was asked (its modules say more)
 
 A message says in one sentence what happened, why, and what to do. It never holds a token, a
@@ -67,7 +80,7 @@ class GraphRequestError(GraphError):
 
     Args:
         message: One sentence with Meta's words and the advice.
-        status: HTTP status of the answer.
+        status: HTTP status of the answer, 0 when the request was not even sent.
         code: Meta's error code, 0 when the answer carried none.
         meta_message: Meta's own words (`error.message` and `error.error_data.details`).
         advice: What usually helps, empty when nothing is known.
@@ -93,8 +106,66 @@ class GraphRequestError(GraphError):
         self.advice = advice
 
 
+class TokenError(GraphRequestError):
+    """The access token is invalid or expired, or may not do what was asked."""
+
+
+class InvalidRequestError(GraphRequestError):
+    """A request itself is wrong, such as its SDP.
+
+    What Meta is known to refuse is found before it is sent; `status` and `code` are then 0.
+    """
+
+
+class CallingUnavailableError(GraphRequestError):
+    """The business number cannot call, or is not set up for it."""
+
+
+class NotPermittedError(GraphRequestError):
+    """The user has not given permission to be called."""
+
+
+class UncallableError(GraphRequestError):
+    """The user cannot be reached this way, by whoever asks."""
+
+
+class UserBusyError(GraphRequestError):
+    """The business number already has a call with this user."""
+
+
+class CallLimitError(GraphRequestError):
+    """As many calls run, or were placed, as Meta allows."""
+
+
+class PermissionRequestError(GraphRequestError):
+    """The user cannot be asked for permission to call now, or need not be."""
+
+
+class RateLimitError(GraphRequestError):
+    """More requests were sent than Meta allows."""
+
+
+class PaymentError(GraphRequestError):
+    """The WhatsApp Business Account has no valid way to pay."""
+
+
+class CallSetupError(GraphRequestError):
+    """A call was not set up in time, or carried no sound."""
+
+
+class ConversationClosedError(GraphRequestError):
+    """The user has neither written nor called within 24 hours: only a template may be sent."""
+
+
 class GraphUnreachableError(GraphError):
-    """No answer to a request arrived, so Meta may or may not have acted on it."""
+    """No answer to a request arrived, or none that says whether Meta acted on it."""
 
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message, retryable=True, retry_after=retry_after)
+
+
+class MediaError(GraphError):
+    """A recording, transcript or voicemail could not be had as Meta announced it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)

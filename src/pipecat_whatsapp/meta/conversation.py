@@ -11,6 +11,7 @@ from typing import Any
 
 from pipecat_whatsapp.meta.events import (
     CallConnect,
+    CallCreated,
     CallMediaAvailable,
     CallPermissionReply,
     CallStatus,
@@ -22,6 +23,8 @@ from pipecat_whatsapp.meta.events import (
     MessageStatus,
     Raw,
     User,
+    UserChanged,
+    Voicemail,
 )
 from pipecat_whatsapp.meta.reading import (
     UnreadableError,
@@ -39,6 +42,9 @@ from pipecat_whatsapp.meta.reading import (
 )
 from pipecat_whatsapp.meta.shared import SharedValue
 
+CALL_ID_PREFIX = "wacid."
+"""How call ids begin: a message with such an id is a voicemail."""
+
 MAX_SDP_CHARS = 2 * 65_536
 MAX_PAYLOAD_CHARS = 4 * 512
 MAX_TEXT_CHARS = 65_536
@@ -50,6 +56,7 @@ _DIRECTIONS = {
     "OFFER": Direction.INBOUND,
     "ANSWER": Direction.OUTBOUND,
 }
+_USER_CHANGES = ("user_changed_number", "user_changed_user_id")
 _SDP_TYPES = {Direction.INBOUND: "offer", Direction.OUTBOUND: "answer"}
 
 
@@ -99,6 +106,17 @@ def _call(shared: SharedValue, call: Raw) -> Event:
     return read(shared, call)
 
 
+def _created(shared: SharedValue, call: Raw) -> Event:
+    direction = _direction(shared, call)
+    side = "to" if direction is Direction.OUTBOUND else "from"
+    return CallCreated(
+        **shared.about(call),
+        call_id=identifier(call),
+        direction=direction,
+        user=shared.user(call, side, side),
+    )
+
+
 def _connect(shared: SharedValue, call: Raw) -> Event:
     session = child(call, "session")
     direction = _direction(shared, call)
@@ -137,6 +155,8 @@ def _terminate(shared: SharedValue, call: Raw) -> Event:
         end_time=integer(call, "end_time"),
         duration=integer(call, "duration"),
         errors=merged(errors(call) + shared.errors),
+        cta_payload=text(call, "cta_payload", MAX_PAYLOAD_CHARS),
+        deeplink_payload=text(call, "deeplink_payload", MAX_PAYLOAD_CHARS),
         biz_opaque_callback_data=_callback_data(call),
     )
 
@@ -162,18 +182,19 @@ def _transcription(shared: SharedValue, call: Raw) -> Event:
 
 
 def _media(shared: SharedValue, call: Raw, kind: str, media: Raw) -> Event:
-    event = CallMediaAvailable(
-        **shared.about(call),
-        call_id=identifier(call),
-        kind=kind,
-        media_id=token(media, "id"),
-        sha256=token(media, "sha256"),
-        mime_type=token(media, "mime_type"),
-        url=token(media, "url", MAX_URL_CHARS),
+    return CallMediaAvailable(
+        **shared.about(call), call_id=identifier(call), kind=kind, **_file(media)
     )
-    if event.media_id is None and event.url is None:
+
+
+def _file(media: Raw) -> dict[str, Any]:
+    """The fields of every event that tells of a file."""
+    file = {name: token(media, name) for name in ("sha256", "mime_type")}
+    file["media_id"] = token(media, "id")
+    file["url"] = token(media, "url", MAX_URL_CHARS)
+    if file["media_id"] is None and file["url"] is None:
         raise UnreadableError("it names no file")
-    return event
+    return file
 
 
 def _status(shared: SharedValue, item: Raw) -> Event:
@@ -207,12 +228,40 @@ def _message(shared: SharedValue, message: Raw) -> Event:
     kind = name_of(message, "type")
     if kind is None:
         raise UnreadableError("the type is missing")
+    message_id, kind = identifier(message), kind.lower()
+    if kind == "audio" and message_id.startswith(CALL_ID_PREFIX):
+        file = _file(child(message, "audio"))
+        return Voicemail(**shared.about(message), call_id=message_id, user=user, **file)
+    system = child(message, "system")
+    if kind == "system" and (name_of(system, "type") or "").lower() in _USER_CHANGES:
+        return _user_changed(shared, message, system, user)
     return MessageReceived(
         **shared.about(message),
-        message_id=identifier(message),
+        message_id=message_id,
         user=user,
-        type=kind.lower(),
+        type=kind,
         text=text(child(message, "text"), "body", MAX_TEXT_CHARS),
+    )
+
+
+def _user_changed(shared: SharedValue, message: Raw, system: Raw, user: User) -> Event:
+    """The envelope names who the user was or is, `system` who they are from now on."""
+    number, user_id = phone(system, "wa_id"), token(system, "user_id")
+    previous_id = token(system, "previous_user_id")
+    if previous_id is None and user_id is not None:
+        previous_id = token(message, "from_user_id")
+    sender = phone(message, "from")
+    return UserChanged(
+        **shared.about(message),
+        user=User(
+            phone=number or user.phone,
+            user_id=user_id or user.user_id,
+            parent_user_id=token(system, "parent_user_id") or user.parent_user_id,
+            name=user.name,
+            username=user.username,
+        ),
+        previous_user_id=previous_id if previous_id != user_id else None,
+        previous_phone=sender if number is not None and sender != number else None,
     )
 
 
@@ -245,6 +294,7 @@ _PARTS: dict[str, tuple[str, _Reader]] = {
 }
 
 _CALL_EVENTS: dict[str, _Reader] = {
+    "call_created": _created,
     "connect": _connect,
     "terminate": _terminate,
     "call_recording_available": _recording,

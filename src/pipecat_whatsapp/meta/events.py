@@ -74,6 +74,21 @@ class MetaErrorInfo:
     details: str | None = None
 
 
+@dataclass(frozen=True)
+class Restriction:
+    """Something that Meta has taken away from a number for a while.
+
+    Parameters:
+        type: Meta's name, such as "RESTRICTED_BUSINESS_INITIATED_CALLING".
+        reason: Why, in Meta's words.
+        expires_at: When it ends, Unix seconds; None when Meta did not say.
+    """
+
+    type: str
+    reason: str | None = None
+    expires_at: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Base of all webhook events.
@@ -98,6 +113,19 @@ class CallEvent(Event):
     """
 
     call_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallCreated(CallEvent):
+    """A call has begun on a number that takes its calls over SIP, not through this package.
+
+    Parameters:
+        direction: Who placed the call, None when Meta did not say.
+        user: The WhatsApp user on the other side.
+    """
+
+    direction: Direction | None = None
+    user: User = field(default_factory=User)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +164,8 @@ class CallTerminate(CallEvent):
         end_time: When it ended; None when it never was picked up.
         duration: Seconds from pick-up to end; None when it never was picked up.
         errors: Why it failed; errors of the call and of the whole value together.
+        cta_payload: Payload of the call button that was tapped. Untrusted.
+        deeplink_payload: Payload of the link that was opened. Untrusted.
         biz_opaque_callback_data: What we attached to the call.
     """
 
@@ -146,6 +176,8 @@ class CallTerminate(CallEvent):
     end_time: int | None = None
     duration: int | None = None
     errors: tuple[MetaErrorInfo, ...] = ()
+    cta_payload: str | None = None
+    deeplink_payload: str | None = None
     biz_opaque_callback_data: str | None = None
 
 
@@ -209,7 +241,7 @@ class MessageReceived(Event):
     """A user sent a message, or WhatsApp a system message about the user.
 
     Parameters:
-        message_id: The message's id. A voicemail carries the id of its call.
+        message_id: The message's id.
         user: The sender.
         type: Meta's message type: "text", "audio", "system", ...
         text: The text of a text message.
@@ -219,6 +251,42 @@ class MessageReceived(Event):
     user: User
     type: str
     text: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voicemail(Event):
+    """A caller whom nobody answered left a message.
+
+    Parameters:
+        call_id: The call that nobody took.
+        user: The caller.
+        media_id: Id for the Media API.
+        sha256: Digest of the file, base64.
+        mime_type: Such as "audio/ogg; codecs=opus".
+        url: Download address, valid for five minutes; needs the token.
+    """
+
+    call_id: str
+    user: User
+    media_id: str | None = None
+    sha256: str | None = None
+    mime_type: str | None = None
+    url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserChanged(Event):
+    """A user changed the phone number, and so the user id.
+
+    Parameters:
+        user: The user from now on, as far as Meta tells.
+        previous_user_id: The user id until now.
+        previous_phone: The phone number until now, in digits.
+    """
+
+    user: User
+    previous_user_id: str | None = None
+    previous_phone: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,12 +319,12 @@ class AccountUpdate(Event):
 
     Parameters:
         event: Meta's name, such as "ACCOUNT_RESTRICTION".
-        restrictions: The `restriction_type` of each restriction, if any.
-        violation: The `violation_type`, if any.
+        restrictions: What was taken away, if anything.
+        violation: What the warning is about (`violation_type`), if it is one.
     """
 
     event: str
-    restrictions: tuple[str, ...] = ()
+    restrictions: tuple[Restriction, ...] = ()
     violation: str | None = None
 
 

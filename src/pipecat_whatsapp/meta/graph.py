@@ -1,33 +1,30 @@
-"""The Graph API: the requests that we send to Meta."""
+"""The Graph API: what we ask of Meta. The calls are here, the rest in a part for each subject."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from loguru import logger
-
-from pipecat_whatsapp.errors import (
-    ConfigError,
-    GraphError,
-    GraphRequestError,
-    GraphUnreachableError,
-)
-from pipecat_whatsapp.meta.graph_http import GraphHttp, Request, TokenProvider
+from pipecat_whatsapp.meta.account import AccountApi
+from pipecat_whatsapp.meta.answers import first_id
+from pipecat_whatsapp.meta.capture import Capture
+from pipecat_whatsapp.meta.checks import MAX_PAYLOAD_CHARS, address, check_length, checked_id
+from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.meta.graph_http import GraphHttp, TokenProvider
+from pipecat_whatsapp.meta.graph_requests import GraphRequests
+from pipecat_whatsapp.meta.media import MediaApi
+from pipecat_whatsapp.meta.messages import MessagesApi
+from pipecat_whatsapp.meta.permissions import PermissionsApi
+from pipecat_whatsapp.meta.settings import SettingsApi
 
 __all__ = ["DEFAULT_GRAPH_URL", "DEFAULT_GRAPH_VERSION", "GraphClient", "TokenProvider"]
 
 DEFAULT_GRAPH_URL = "https://graph.facebook.com"
 DEFAULT_GRAPH_VERSION = "v25.0"
 
-MAX_RETRY_AFTER = 5.0
-"""Seconds. Meta may ask for more, but a call does not wait that long."""
 
-
-class GraphClient:
-    """Sends requests to the Graph API, over connections of its own that are kept alive.
+class GraphClient(GraphRequests):
+    """Meta's Graph API, over connections of its own that are kept alive.
 
     Use it as an async context manager, or call `close` in the end.
 
@@ -37,6 +34,13 @@ class GraphClient:
         version: Graph API version.
         request_timeout: Seconds that one attempt of a request may take.
         retry_pauses: Seconds between the attempts of a request that may be repeated.
+
+    Parameters:
+        messages: Texts, templates, call buttons, requests for permission to call.
+        permissions: Whether users may be called.
+        settings: Calling settings of a number.
+        account: The token, the numbers, and where webhooks go.
+        media: Recordings, transcripts, voicemail, announcements.
 
     Raises:
         ConfigError: The URL, the version or the token cannot be used.
@@ -51,28 +55,13 @@ class GraphClient:
         request_timeout: float = 10.0,
         retry_pauses: Sequence[float] = (0.2, 0.6),
     ) -> None:
-        self._http = GraphHttp(token=token, url=url, version=version)
-        self._request_timeout = request_timeout
-        self._retry_pauses = tuple(retry_pauses)
-
-    @property
-    def token(self) -> str | TokenProvider:
-        """The access token, or what gives it. A new one counts from the next request on."""
-        return self._http.token
-
-    @token.setter
-    def token(self, token: str | TokenProvider) -> None:
-        self._http.token = token
-
-    async def __aenter__(self) -> GraphClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections. Safe to repeat."""
-        await self._http.close()
+        http = GraphHttp(token=token, url=url, version=version)
+        super().__init__(http, request_timeout=request_timeout, retry_pauses=retry_pauses)
+        self.messages = MessagesApi(self.request)
+        self.permissions = PermissionsApi(self.request)
+        self.settings = SettingsApi(self.request)
+        self.account = AccountApi(self.request, http.current_token)
+        self.media = MediaApi(self.request, http.download)
 
     async def pre_accept(
         self,
@@ -102,7 +91,7 @@ class GraphClient:
             "pre_accept",
             phone_number_id,
             call_id,
-            _session(sdp),
+            _answer(sdp),
             retry=deadline is not None,
             deadline=deadline,
             on_sent=on_sent,
@@ -116,6 +105,8 @@ class GraphClient:
         *,
         deadline: float | None = None,
         biz_opaque_callback_data: str | None = None,
+        recording: Capture | None = None,
+        transcription: Capture | None = None,
     ) -> None:
         """Accept an inbound call. Sound may flow once this has returned.
 
@@ -127,19 +118,19 @@ class GraphClient:
             sdp: The very string that was sent with pre-accept.
             deadline: `loop.time()` after which nothing is tried; without it there is one attempt.
             biz_opaque_callback_data: Comes back with the call's end; 512 characters at most.
+            recording: Asks Meta to record the call.
+            transcription: Asks Meta to transcribe the call.
 
         Raises:
-            GraphRequestError: Meta refused.
+            GraphRequestError: Meta refused, or the callback data is too long.
             GraphUnreachableError: No answer came; the call may have been accepted.
         """
-        body = _session(sdp)
-        if biz_opaque_callback_data is not None:
-            body["biz_opaque_callback_data"] = biz_opaque_callback_data
+        extras = _extras(biz_opaque_callback_data, recording, transcription)
         await self._act(
             "accept",
             phone_number_id,
             call_id,
-            body,
+            {**_answer(sdp), **extras},
             retry=deadline is not None,
             deadline=deadline,
         )
@@ -166,52 +157,47 @@ class GraphClient:
         """
         await self._act("terminate", phone_number_id, call_id, retry=True)
 
-    async def request(
+    async def connect(
         self,
-        method: str,
-        path: str,
+        phone_number_id: str,
+        user: User,
+        sdp: str,
         *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, str] | None = None,
-        retry: bool = False,
-        deadline: float | None = None,
-        on_sent: Callable[[], None] | None = None,
-    ) -> dict[str, Any]:
-        """Send a request: the one door to the Graph API.
+        biz_opaque_callback_data: str | None = None,
+        recording: Capture | None = None,
+        transcription: Capture | None = None,
+    ) -> str:
+        """Call a user. Sent exactly once, because Meta would take a second one for another call.
+
+        Source: Meta, business-initiated calls, initiate call.
 
         Args:
-            method: HTTP method.
-            path: What follows the version, such as "200000000000002/calls".
-            json: The body.
-            params: The query.
-            retry: Whether the request may be sent again after 429, 5xx or no answer.
-            deadline: `loop.time()` after which no attempt starts and at which the last one ends.
-            on_sent: Called once, when the request is on its way or has failed.
+            phone_number_id: The business number that calls.
+            user: Who is called.
+            sdp: Our offer, complete with its candidates.
+            biz_opaque_callback_data: Comes back with the call's webhooks; 512 characters at most.
+            recording: Asks Meta to record the call.
+            transcription: Asks Meta to transcribe the call.
 
         Returns:
-            Meta's answer; empty when it was not a JSON object.
+            The call's id.
 
         Raises:
-            GraphRequestError: Meta refused.
-            GraphUnreachableError: No answer came to at least one attempt; Meta may have acted.
+            GraphRequestError: Meta refused, or the callback data is too long.
+            GraphUnreachableError: No answer with a call id came; the user's phone may ring.
         """
-        request = Request(method, path, json, params, _once(on_sent))
-        pauses = iter(self._retry_pauses if retry else ())
-        unanswered = False
-        try:
-            while True:
-                try:
-                    seconds = _seconds_left(request, self._request_timeout, deadline)
-                    return await self._http.attempt(request, seconds)
-                except GraphError as error:
-                    pause = _pause(error, pauses, deadline)
-                    if pause is None:
-                        _raise_last(request, error, unanswered)
-                    unanswered |= isinstance(error, GraphUnreachableError)
-                    logger.debug("Trying again in {:.1f} s: {}", pause, error)
-                await asyncio.sleep(pause)
-        finally:
-            request.on_sent()
+        answer = await self.request(
+            "POST",
+            _calls(phone_number_id),
+            json={
+                "messaging_product": "whatsapp",
+                **address(user),
+                "action": "connect",
+                "session": {"sdp_type": "offer", "sdp": sdp},
+                **_extras(biz_opaque_callback_data, recording, transcription),
+            },
+        )
+        return first_id(answer, "calls", "connect")
 
     async def _act(
         self,
@@ -224,15 +210,10 @@ class GraphClient:
         deadline: float | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> None:
-        if not (phone_number_id.isascii() and phone_number_id.isdigit()):
-            raise ConfigError(
-                "The request was not sent, because its phone number id is not made of digits: "
-                "copy it from WhatsApp > API Setup."
-            )
         call = {"messaging_product": "whatsapp", "call_id": call_id, "action": action}
         await self.request(
             "POST",
-            f"{phone_number_id}/calls",
+            _calls(phone_number_id),
             json={**call, **(body or {})},
             retry=retry,
             deadline=deadline,
@@ -240,48 +221,25 @@ class GraphClient:
         )
 
 
-def _session(sdp: str) -> dict[str, Any]:
+def _calls(phone_number_id: str) -> str:
+    return f"{checked_id('phone number id', phone_number_id)}/calls"
+
+
+def _answer(sdp: str) -> dict[str, Any]:
     # Meta's tables say "offer" here, but with it no call ever connects.
     return {"session": {"sdp_type": "answer", "sdp": sdp}}
 
 
-def _seconds_left(request: Request, timeout: float, deadline: float | None) -> float:
-    """How long an attempt may take that starts now."""
-    if deadline is None:
-        return timeout
-    left = deadline - asyncio.get_running_loop().time()
-    if left <= 0:
-        raise GraphUnreachableError(f"{request} was not sent, because its deadline had passed.")
-    return min(timeout, left)
-
-
-def _pause(error: GraphError, pauses: Iterator[float], deadline: float | None) -> float | None:
-    """How long to wait before the next attempt; None when there shall be none."""
-    pause = next(pauses, None)
-    if pause is None or not error.retryable:
-        return None
-    # Calls that failed together shall not come back together.
-    jittered = pause * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
-    pause = max(jittered, min(error.retry_after, MAX_RETRY_AFTER))
-    now = asyncio.get_running_loop().time()
-    return None if deadline is not None and now + pause >= deadline else pause
-
-
-def _raise_last(request: Request, error: GraphError, unanswered: bool) -> NoReturn:
-    """Raise what the last attempt's error means after all the attempts before it."""
-    if not (unanswered and isinstance(error, GraphRequestError)):
-        raise error
-    raise GraphUnreachableError(
-        f"An earlier attempt of {request} got no answer, so Meta may have acted on it; "
-        f"then this came: {error}"
-    ) from error
-
-
-def _once(callback: Callable[[], None] | None) -> Callable[[], None]:
-    callbacks = [callback] if callback else []
-
-    def call() -> None:
-        if callbacks:
-            callbacks.pop()()
-
-    return call
+def _extras(
+    biz_opaque_callback_data: str | None,
+    recording: Capture | None,
+    transcription: Capture | None,
+) -> dict[str, Any]:
+    """What may come with a call from our side."""
+    check_length("callback data", biz_opaque_callback_data or "", MAX_PAYLOAD_CHARS)
+    extras = {
+        "biz_opaque_callback_data": biz_opaque_callback_data,
+        "recording": recording and recording.body(),
+        "transcription": transcription and transcription.body(),
+    }
+    return {name: extra for name, extra in extras.items() if extra is not None}

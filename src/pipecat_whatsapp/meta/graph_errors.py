@@ -7,48 +7,155 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipecat_whatsapp.errors import GraphError, GraphRequestError, GraphUnreachableError
+from pipecat_whatsapp.errors import (
+    CallingUnavailableError,
+    CallLimitError,
+    CallSetupError,
+    ConversationClosedError,
+    GraphError,
+    GraphRequestError,
+    GraphUnreachableError,
+    InvalidRequestError,
+    NotPermittedError,
+    PaymentError,
+    PermissionRequestError,
+    RateLimitError,
+    TokenError,
+    UncallableError,
+    UserBusyError,
+)
 from pipecat_whatsapp.meta.reading import child, integer, text
 
-ADVICE: dict[int, str] = {
-    100: "Check the parameter that the details name; for a call this is mostly the SDP.",
-    190: "Use a valid token: the ones from the API set-up page live for a day, "
-    "a system user's token does not expire.",
-    613: "Ask for call permissions less often.",
-    131009: "Call buttons cannot be sent from this number's country.",
-    131026: "The message cannot be delivered; the user's WhatsApp may be too old.",
-    131030: "Add the user's number to the test number's list of recipients.",
-    131044: "Add a payment method to the WhatsApp Business Account.",
-    131055: "Switch SIP off in the number's calling settings: with it, Meta refuses these calls.",
-    131062: "Address the user by phone number: a user id is not allowed here.",
-    138000: "Switch calling on in the number's settings.",
-    138001: "This user cannot be called: no WhatsApp, old terms of service, or an old app.",
-    138002: "The number has as many calls as Meta allows: wait until some have ended.",
-    138003: "Wait until the other call with this user has ended.",
-    138004: "Check the SDP, and try again later.",
-    138005: "The number has placed as many calls as Meta allows for a day: try again later.",
-    138006: "Ask the user for permission to call first.",
-    138007: "Answer sooner: the SDP was not applied in time.",
-    138008: "Check the SDP: one sha-256 fingerprint, and lines that end in CRLF.",
-    138009: "Wait: the user was asked for permission to call as often as Meta allows.",
-    138011: "Have an open conversation with the user before you ask for permission to call.",
-    138012: "This user was called as often as Meta allows for a day: the details name the time.",
-    138013: "Calls to users are not possible for this number or country; users can still call you.",
-    138014: "Meta has paused calls of this number, because users found them bad.",
-    138015: "Raise the messaging limit to 2000 users: below it, calling cannot be switched on.",
-    138017: "No need to ask: the user has given a permanent permission.",
-    138018: "Subscribe the app to the webhook field `calls` first.",
-    138019: "The caller's app could not set the call up.",
-    138020: "The caller's app could not reach Meta's relay.",
-    138021: "The caller's app got no sound from us: check that UDP to Meta gets out.",
-    138022: "The caller's app sent no sound for too long.",
-    138023: "The call was accepted, but no sound flowed: check that UDP to Meta gets out.",
+
+@dataclass(frozen=True)
+class Refusal:
+    """What one of Meta's error codes means.
+
+    Parameters:
+        error: What is raised for it.
+        advice: What usually helps.
+        retryable: Whether the same request may succeed later.
+    """
+
+    error: type[GraphRequestError]
+    advice: str
+    retryable: bool = False
+
+
+REFUSALS: dict[int, Refusal] = {
+    4: Refusal(RateLimitError, "Send fewer requests: the app has used up its share.", True),
+    10: Refusal(TokenError, "Give the token's system user the permission that Meta names."),
+    100: Refusal(
+        InvalidRequestError,
+        "Check the id or parameter that Meta names; for a call this is mostly the SDP.",
+    ),
+    190: Refusal(
+        TokenError,
+        "Use a valid token: the ones from the API set-up page live for a day, "
+        "a system user's token does not expire.",
+    ),
+    200: Refusal(
+        TokenError,
+        "Give the token whatsapp_business_messaging and whatsapp_business_management, "
+        "and its system user the WhatsApp account.",
+    ),
+    613: Refusal(RateLimitError, "Ask for call permissions less often.", True),
+    130429: Refusal(RateLimitError, "Send fewer messages at a time.", True),
+    131009: Refusal(
+        UncallableError,
+        "Check the value that Meta names; call buttons cannot be sent from this number's country.",
+    ),
+    131026: Refusal(
+        UncallableError, "The message cannot be delivered; the user's WhatsApp may be too old."
+    ),
+    131030: Refusal(
+        UncallableError, "Add the user's number to the test number's list of recipients."
+    ),
+    131044: Refusal(PaymentError, "Add a payment method to the WhatsApp Business Account."),
+    131047: Refusal(
+        ConversationClosedError,
+        "Send a template instead: free messages need a message or call from the user within 24 h.",
+    ),
+    131055: Refusal(
+        CallingUnavailableError,
+        "Switch SIP off in the number's calling settings: with it, Meta refuses these calls.",
+    ),
+    131056: Refusal(RateLimitError, "Send this user fewer messages at a time.", True),
+    131062: Refusal(
+        UncallableError, "Address the user by phone number: a user id is not allowed here."
+    ),
+    138000: Refusal(CallingUnavailableError, "Switch calling on in the number's settings."),
+    138001: Refusal(
+        UncallableError,
+        "This user cannot be called: no WhatsApp, old terms of service, or an old app.",
+    ),
+    138002: Refusal(
+        CallLimitError,
+        "The number has as many calls as Meta allows: wait until some have ended.",
+        True,
+    ),
+    138003: Refusal(UserBusyError, "Wait until the other call with this user has ended."),
+    138004: Refusal(InvalidRequestError, "Check the SDP, and try again later.", True),
+    138005: Refusal(
+        CallLimitError,
+        "The number has placed as many calls as Meta allows for a day: try again later.",
+        True,
+    ),
+    138006: Refusal(NotPermittedError, "Ask the user for permission to call first."),
+    # It comes with HTTP 500, but what came too late does not come in time by coming again.
+    138007: Refusal(CallSetupError, "Answer sooner: the SDP was not applied in time."),
+    138008: Refusal(
+        InvalidRequestError,
+        "Check the SDP: one sha-256 fingerprint, and lines that end in CRLF.",
+    ),
+    138009: Refusal(
+        PermissionRequestError,
+        "Wait: the user was asked for permission to call as often as Meta allows.",
+    ),
+    138011: Refusal(
+        PermissionRequestError,
+        "Have an open conversation with the user before you ask for permission to call.",
+    ),
+    138012: Refusal(
+        CallLimitError,
+        "This user was called as often as Meta allows for a day: the details name the time.",
+    ),
+    138013: Refusal(
+        CallingUnavailableError,
+        "Calls to users are not possible for this number or country; users can still call you.",
+    ),
+    138014: Refusal(
+        CallingUnavailableError,
+        "Meta has paused calls of this number, because users found them bad.",
+    ),
+    138015: Refusal(
+        CallingUnavailableError,
+        "Raise the messaging limit to 2000 users: below it, calling cannot be switched on.",
+    ),
+    138017: Refusal(
+        PermissionRequestError, "No need to ask: the user has given a permanent permission."
+    ),
+    138018: Refusal(
+        CallingUnavailableError, "Subscribe the app to the webhook field `calls` first."
+    ),
+    138019: Refusal(CallSetupError, "The user's app could not set the call up."),
+    138020: Refusal(CallSetupError, "The user's app could not reach Meta's relay."),
+    138021: Refusal(
+        CallSetupError,
+        "The user's app got no sound from us: check that UDP to Meta gets out.",
+    ),
+    138022: Refusal(CallSetupError, "The user's app sent no sound for too long."),
+    138023: Refusal(
+        CallSetupError,
+        "The call was accepted, but no sound flowed: check that UDP to Meta gets out.",
+    ),
 }
-"""By Meta's code, what usually helps. Source: Meta, calling, troubleshooting."""
+"""By Meta's code. Source: Meta, calling, troubleshooting; Cloud API, error codes."""
 
 MAX_WORDS = 500
 
 _DIGITS = re.compile(r"\d{5,}(?=\d\d)")
+_SECRETS = re.compile(r"\bEA[A-Za-z0-9]{20,}|\b[0-9a-f]{32}\b")
 
 
 @dataclass(frozen=True)
@@ -90,23 +197,24 @@ def refusal(what: str, answer: Answer) -> GraphError:
         )
     code = integer(error, "code") or 0
     words = masked(_words(error), answer.token)
-    advice = ADVICE.get(code) or _general_advice(status)
+    known = REFUSALS.get(code) or _by_status(status)
     said = f"HTTP {status}, code {code}" if code else f"HTTP {status}"
-    return GraphRequestError(
-        f"Meta refused {what} ({said}): {words or 'no reason given'}. {advice}".strip(),
+    return known.error(
+        f"Meta refused {what} ({said}): {words or 'no reason given'}. {known.advice}".strip(),
         status=status,
         code=code,
         meta_message=words,
-        advice=advice,
-        retryable=status == 429 or status >= 500,
+        advice=known.advice,
+        retryable=known.retryable,
         retry_after=answer.retry_after,
     )
 
 
 def masked(words: str, secret: str = "") -> str:
-    """Words that may be logged: on one line, bounded, without long numbers and the token."""
+    """Words that may be logged: on one line, bounded, without long numbers, tokens and secrets."""
     if secret:
         words = words.replace(secret, "***")
+    words = _SECRETS.sub("***", words)
     words = _DIGITS.sub(lambda match: "*" * len(match[0]), " ".join(words.split()))
     return words[:MAX_WORDS].rstrip(". ")
 
@@ -120,11 +228,16 @@ def _words(error: Mapping[str, Any]) -> str:
     return " - ".join(dict.fromkeys(part for part in parts if part))
 
 
-def _general_advice(status: int) -> str:
-    if status == 401:
-        return "Check the token, and that calling is switched on for the number."
-    if 300 <= status < 400:
-        return "Check the Graph URL: the Graph API does not redirect."
-    if status == 404:
-        return "Check the Graph URL, its version and the phone number id."
-    return ""
+def _by_status(status: int) -> Refusal:
+    """What a refusal means whose code is not known."""
+    if status == 429:
+        return Refusal(RateLimitError, "Send fewer requests.", retryable=True)
+    retryable = status >= 500
+    return Refusal(GraphRequestError, _ADVICE_BY_STATUS.get(status, ""), retryable)
+
+
+_ADVICE_BY_STATUS = {
+    **dict.fromkeys(range(300, 400), "Check the Graph URL: the Graph API does not redirect."),
+    401: "Check the token, and that calling is switched on for the number.",
+    404: "Check the Graph URL, its version and the phone number id.",
+}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipecat_whatsapp.errors import ConfigError, GraphUnreachableError
+from pipecat_whatsapp.errors import GraphUnreachableError, MediaError
+from pipecat_whatsapp.meta.checks import checked_token, checked_url, checked_version
 from pipecat_whatsapp.meta.graph_errors import Answer, masked, refusal
 from pipecat_whatsapp.meta.reading import bounded_int
 
@@ -23,13 +24,35 @@ TokenProvider = Callable[[], str | Awaitable[str]]
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 500
+MEDIA_HOSTS = (".facebook.com", ".fbcdn.net", ".fbsbx.com", ".whatsapp.net")
+"""Ends of the names of the hosts that Meta keeps files on."""
+
 CONNECT_TIMEOUT = 5.0
 KEEP_ALIVE_SECONDS = 30.0
 DNS_CACHE_SECONDS = 300
 
-_TOKEN = re.compile(r"[!-~]+")
-_VERSION = re.compile(r"v[0-9]{1,3}\.[0-9]{1,3}")
 _SECONDS = re.compile(r"[0-9]{1,6}")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file to send as a form.
+
+    Parameters:
+        fields: The form's other fields.
+        data: The file.
+        mime_type: What the file is.
+    """
+
+    fields: Mapping[str, str]
+    data: bytes = field(repr=False)
+    mime_type: str
+
+    def form(self) -> aiohttp.FormData:
+        """The form, for one attempt."""
+        form = aiohttp.FormData(self.fields)
+        form.add_field("file", self.data, filename="file", content_type=self.mime_type)
+        return form
 
 
 @dataclass(frozen=True)
@@ -42,6 +65,8 @@ class Request:
         json: The body.
         params: The query.
         on_sent: Called when the request is on its way.
+        upload: A file to send instead of a JSON body.
+        token: Another token than the client's.
     """
 
     method: str
@@ -49,6 +74,8 @@ class Request:
     json: Mapping[str, Any] | None
     params: Mapping[str, str] | None
     on_sent: Callable[[], None]
+    upload: Upload | None = None
+    token: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return (self.json or {}).get("action") or f"{self.method} {self.path}"
@@ -68,7 +95,7 @@ class GraphHttp:
 
     def __init__(self, *, token: str | TokenProvider, url: str, version: str) -> None:
         self.token = token
-        self._base = f"{_checked_url(url)}/{_checked_version(version)}"
+        self._base = f"{checked_url(url)}/{checked_version(version)}"
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -79,7 +106,7 @@ class GraphHttp:
 
     @token.setter
     def token(self, token: str | TokenProvider) -> None:
-        self._token = token if callable(token) else _checked_token(token)
+        self._token = token if callable(token) else checked_token(token)
 
     async def close(self) -> None:
         """Close the connections for good. Safe to repeat."""
@@ -101,30 +128,61 @@ class GraphHttp:
             GraphRequestError: Meta refused.
             GraphUnreachableError: No answer came; Meta may have acted.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._exchange(request)
-        # The causes are left out, because they hold the request's headers and so the token.
-        except TimeoutError:
-            raise GraphUnreachableError(
-                f"No answer to {request} came within {seconds:.1f} s, so Meta may or may not have "
-                "acted on it: check the network."
-            ) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise GraphUnreachableError(
-                f"No answer to {request} came ({masked(str(error)) or type(error).__name__}), "
-                "so Meta may or may not have acted on it: check the network and the Graph URL."
-            ) from None
+        async with _answer_within(seconds, str(request)):
+            answer = await self._exchange(request)
         if not answer.succeeded:
             raise refusal(str(request), answer)
         return answer.body
 
+    async def download(self, url: str, *, max_bytes: int, seconds: float) -> bytes:
+        """Download a file from Meta.
+
+        Args:
+            url: Where it is: on the Graph API's host, or on one of Meta's hosts for media.
+            max_bytes: The largest file to take.
+            seconds: How long it may take.
+
+        Raises:
+            MediaError: The file is too large, or not on Meta's hosts.
+            GraphRequestError: Meta refused, mostly because the address has expired.
+            GraphUnreachableError: The file did not come.
+        """
+        if not self._is_metas(url):
+            raise MediaError(
+                "The file was not downloaded, because its address is not one of Meta's, "
+                "and the access token must not go elsewhere."
+            )
+        async with _answer_within(seconds, "the download"):
+            token = await self.current_token()
+            async with self._open_session().get(
+                url,
+                headers={"Authorization": f"Bearer {token}"},
+                allow_redirects=False,
+                trace_request_ctx=_nobody,
+            ) as response:
+                if response.status != 200:
+                    answer = Answer(response.status, await _body(response), token=token)
+                    raise refusal("the download", answer)
+                return await _file(response, max_bytes)
+
+    def _is_metas(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+            origin = (parts.scheme, parts.hostname or "", parts.port)
+        except ValueError:
+            return False
+        graph = urlsplit(self._base)
+        if origin == (graph.scheme, graph.hostname, graph.port):
+            return True
+        return parts.scheme == "https" and origin[1].endswith(MEDIA_HOSTS)
+
     async def _exchange(self, request: Request) -> Answer:
-        token = await self._current_token()
+        token = request.token or await self.current_token()
         async with self._open_session().request(
             request.method,
             f"{self._base}/{request.path}",
             json=request.json,
+            data=request.upload.form() if request.upload else None,
             params=request.params,
             headers={"Authorization": f"Bearer {token}"},
             # A redirect would carry the token to wherever it points.
@@ -138,12 +196,17 @@ class GraphHttp:
                 token=token,
             )
 
-    async def _current_token(self) -> str:
+    async def current_token(self) -> str:
+        """The access token as it is now.
+
+        Raises:
+            GraphUnreachableError: The token provider failed.
+        """
         if isinstance(self._token, str):
             return self._token
         try:
             token = self._token()
-            return _checked_token(token if isinstance(token, str) else await token)
+            return checked_token(token if isinstance(token, str) else await token)
         except Exception as error:
             raise GraphUnreachableError(
                 "The request was not sent, because the token provider failed with "
@@ -165,6 +228,29 @@ class GraphHttp:
                 trace_configs=[_trace_sent()],
             )
         return self._session
+
+
+@asynccontextmanager
+async def _answer_within(seconds: float, what: str) -> AsyncIterator[None]:
+    """Bound an exchange, and name what kept its answer away."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    # The causes are left out, because they hold the request's headers and so the token.
+    except TimeoutError:
+        raise GraphUnreachableError(
+            f"No answer to {what} came within {seconds:.1f} s, so Meta may or may not have "
+            "acted on it: check the network."
+        ) from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise GraphUnreachableError(
+            f"No answer to {what} came ({masked(str(error)) or type(error).__name__}), "
+            "so Meta may or may not have acted on it: check the network and the Graph URL."
+        ) from None
+
+
+def _nobody() -> None:
+    """Who is told that a download is on its way."""
 
 
 def _trace_sent() -> aiohttp.TraceConfig:
@@ -190,48 +276,20 @@ async def _body(response: aiohttp.ClientResponse) -> dict[str, Any]:
     return {}
 
 
+async def _file(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            response.close()
+            raise MediaError(
+                f"The file was not downloaded, because it is larger than {max_bytes} bytes: "
+                "allow more if it is wanted."
+            )
+    return b"".join(parts)
+
+
 def _retry_after(response: aiohttp.ClientResponse) -> float:
     value = response.headers.get("Retry-After", "")
     return float(value) if _SECONDS.fullmatch(value) else 0.0
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url.strip())
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            "The Graph URL cannot be used, because it is not a plain address: "
-            "write it as https://graph.facebook.com."
-        )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise ConfigError(
-            "The Graph URL must begin with https://, because the access token travels with every "
-            "request; plain http is for this machine only."
-        )
-    return url.strip().rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _checked_version(version: str) -> str:
-    if not _VERSION.fullmatch(version):
-        raise ConfigError("The Graph version cannot be used: write it as v25.0.")
-    return version
-
-
-def _checked_token(token: str) -> str:
-    token = token.strip()
-    if not _TOKEN.fullmatch(token):
-        raise ConfigError(
-            "The access token cannot be used, because it is empty or has unusual characters: "
-            "copy it again from Meta."
-        )
-    return token

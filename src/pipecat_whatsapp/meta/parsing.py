@@ -7,7 +7,7 @@ from typing import Any
 
 from pipecat_whatsapp.meta.conversation import conversation
 from pipecat_whatsapp.meta.events import AccountUpdate, Event, Raw, SettingsUpdate
-from pipecat_whatsapp.meta.reading import child, integer, items, name_of, token, unknown
+from pipecat_whatsapp.meta.reading import child, integer, name_of, restrictions, token, unknown
 
 
 def parse_change(field: str, value: Any, time: int | None = None) -> Iterator[Event]:
@@ -48,12 +48,11 @@ def _account_update(field: str, value: Raw, time: int | None) -> Iterator[Event]
     if event is None:
         yield unknown(field, value, "the event is missing")
         return
-    restrictions = (name_of(item, "restriction_type") for item in items(value, "restriction_info"))
     yield AccountUpdate(
         timestamp=time,
         raw=value,
         event=event.upper(),
-        restrictions=tuple(name for name in restrictions if name),
+        restrictions=restrictions(value, "restriction_info", type_key="restriction_type"),
         violation=name_of(child(value, "violation_info"), "violation_type"),
     )
 

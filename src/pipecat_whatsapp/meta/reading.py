@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipecat_whatsapp.meta.events import MetaErrorInfo, Raw, UnknownEvent
+from pipecat_whatsapp.meta.events import MetaErrorInfo, Raw, Restriction, UnknownEvent
 
 MAX_ID_CHARS = 512
 MAX_INTEGER = 10**15
@@ -117,6 +117,19 @@ def unknown(
         phone_number_id=phone_number_id,
         timestamp=integer(raw, "timestamp"),
         raw=as_object(raw),
+    )
+
+
+def restrictions(obj: Raw, key: str, *, type_key: str) -> tuple[Restriction, ...]:
+    """The restrictions in a list; their type has another name in every place."""
+    return tuple(
+        Restriction(
+            type=name.upper(),
+            reason=text(item, "reason", 2048),
+            expires_at=integer(item, "expiration"),
+        )
+        for item in items(obj, key)
+        if (name := name_of(item, type_key)) is not None
     )
 
 
