@@ -84,7 +84,7 @@ class MediaStore:
             "url": self._new_url(media_id),
             "mime_type": mime_type,
             "sha256": hashlib.sha256(data).hexdigest(),
-            "file_size": str(len(data)),
+            "file_size": len(data),
             "id": media_id,
         }
 

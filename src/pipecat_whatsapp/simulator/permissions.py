@@ -9,6 +9,7 @@ from enum import Enum
 
 from pipecat_whatsapp.meta.events import Direction, User
 from pipecat_whatsapp.simulator.rules import RefusalError
+from pipecat_whatsapp.simulator.user_table import UserTable
 
 DAY = 24 * 3600
 WEEK = 7 * DAY
@@ -97,6 +98,8 @@ class Permissions:
     Args:
         clock: Unix seconds.
         rules: Those of a business number, or of a test number.
+
+    Attributes:
         on_annoyance: Told when unanswered calls make WhatsApp act.
     """
 
@@ -105,16 +108,15 @@ class Permissions:
         *,
         clock: Callable[[], float] = time.time,
         rules: PermissionRules = BUSINESS_NUMBER,
-        on_annoyance: Callable[[User, Annoyance], None] = lambda *_: None,
     ) -> None:
         self.rules = rules
+        self.on_annoyance: Callable[[User, Annoyance], None] = lambda *_: None
         self._clock = clock
-        self._on_annoyance = on_annoyance
-        self._records: dict[str, _Record] = {}
+        self._records = UserTable(_Record)
 
     def grant(self, user: User, *, permanent: bool = False) -> Permission:
         """Let the business call a user: for 7 days from now, or until revoked."""
-        record = self._record(user)
+        record = self._records[user]
         record.unanswered = 0
         if permanent:
             record.permission = Permission("permanent")
@@ -124,11 +126,11 @@ class Permissions:
 
     def revoke(self, user: User) -> None:
         """Forbid the business to call a user."""
-        self._record(user).permission = Permission()
+        self._records[user].permission = Permission()
 
     def state(self, user: User) -> Permission:
         """The permission as it is now."""
-        permission = self._record(user).permission
+        permission = self._records[user].permission
         expires_at = permission.expires_at
         return Permission() if expires_at and expires_at <= self._clock() else permission
 
@@ -145,7 +147,7 @@ class Permissions:
 
     def note_request(self, user: User) -> None:
         """The user was asked."""
-        self._record(user).requests.append(self._clock())
+        self._records[user].requests.append(self._clock())
 
     def check_call(self, user: User) -> None:
         """Check that the business may call a user.
@@ -163,7 +165,7 @@ class Permissions:
 
     def note_connected(self, user: User, direction: Direction = Direction.OUTBOUND) -> None:
         """A call was picked up: the business's counts, and any call makes the user askable."""
-        record = self._record(user)
+        record = self._records[user]
         record.requests.clear()
         if direction is Direction.OUTBOUND:
             record.unanswered = 0
@@ -171,23 +173,23 @@ class Permissions:
 
     def note_unanswered(self, user: User) -> None:
         """The user declined the business's call, or did not pick up."""
-        record = self._record(user)
+        record = self._records[user]
         record.unanswered += 1
         if record.unanswered == self.rules.revoke_after:
             self.revoke(user)
-            self._on_annoyance(user, Annoyance.REVOKED)
+            self.on_annoyance(user, Annoyance.REVOKED)
         elif record.unanswered == self.rules.reconsider_after:
-            self._on_annoyance(user, Annoyance.RECONSIDER)
+            self.on_annoyance(user, Annoyance.RECONSIDER)
 
     def request_limits(self, user: User) -> tuple[Limit, Limit]:
         """How often the user may be asked: within a day, and within a week."""
-        asked, rules = self._record(user).requests, self.rules
+        asked, rules = self._records[user].requests, self.rules
         day = self._limit("PT24H", DAY, rules.requests_per_day, asked)
         return day, self._limit("P7D", WEEK, rules.requests_per_week, asked)
 
     def call_limits(self, user: User) -> tuple[Limit]:
         """How often the user may be called within a day."""
-        connected = self._record(user).connected
+        connected = self._records[user].connected
         return (self._limit("PT24H", DAY, self.rules.connected_per_day, connected),)
 
     def _limit(self, period: str, seconds: int, allowed: int, times: list[float]) -> Limit:
@@ -196,13 +198,6 @@ class Permissions:
         return Limit(
             period, allowed, len(recent), int(recent[-allowed]) + seconds if full else None
         )
-
-    def _record(self, user: User) -> _Record:
-        names = [name for name in (user.user_id, user.phone) if name]
-        found = (self._records[name] for name in names if name in self._records)
-        record = next(found, None) or _Record()
-        self._records |= dict.fromkeys(names, record)
-        return record
 
 
 def _exhausted(limits: tuple[Limit, ...]) -> bool:

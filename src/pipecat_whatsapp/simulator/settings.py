@@ -18,6 +18,9 @@ class Account:
         app_secret: Key of the webhook signatures.
         verification_token: What the business expects in the subscription handshake.
         waba_id: Id of the WhatsApp Business Account.
+        app_id: Id of the app.
+        allowed_recipients: The numbers that a test number may write to and call; None for a
+            number that is none.
         concurrent_calls: How many calls the number may have at once.
         connects_per_day: How many calls the number may place in 24 hours.
     """
@@ -28,6 +31,8 @@ class Account:
     app_secret: str = field(default="simulated-app-secret", repr=False)
     verification_token: str = field(default="simulated-verification-token", repr=False)
     waba_id: str = "100000000000001"
+    app_id: str = "300000000000003"
+    allowed_recipients: frozenset[str] | None = None
     concurrent_calls: int = 1000
     connects_per_day: int = 10_000
 

@@ -1,0 +1,229 @@
+"""The calling settings of a number: what `GET` and `POST /<PNID>/settings` do, and their effect."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from pipecat_whatsapp.simulator import settings_rules as rules
+from pipecat_whatsapp.simulator.call_hours import check_call_hours, is_open
+from pipecat_whatsapp.simulator.payloads import Json
+from pipecat_whatsapp.simulator.rules import RefusalError
+
+NOT_ENABLED = 138000
+SIP_MODE = 131055
+PAUSED = 138014
+LOW_LIMIT = 138015
+NEEDED_LIMIT = 2000
+"""How many users a business must be allowed to write to before it may enable calling."""
+
+ICON_VISIBILITIES = ("DEFAULT", "DISABLE_ALL", "HIDE_IN_CHAT")
+KEY_EXCHANGES = ("DTLS", "SDES")
+BUSINESS_CALLING = "RESTRICTED_BUSINESS_INITIATED_CALLING"
+USER_CALLING = "RESTRICTED_USER_INITIATED_CALLING"
+
+
+@dataclass(frozen=True)
+class Voicemail:
+    """When Meta takes a call in the business's place.
+
+    Parameters:
+        on_reject: Whether it takes calls that the business rejects.
+        timeout: Seconds of ringing after which it takes a call; None when it does not.
+    """
+
+    on_reject: bool
+    timeout: float | None
+
+
+class CallingSettings:
+    """The settings of one number, switched on from the start.
+
+    Args:
+        enabled: Whether calling is on.
+        clock: Unix seconds.
+        announcements: The ids of uploaded voicemail announcements.
+        is_subscribed: Whether an app is subscribed to `calls`.
+        on_update: Told of changes that Meta tells by webhook; gets what `read` gives.
+
+    Attributes:
+        messaging_limit: To how many users the business may write in 24 hours.
+        test_number: Whether the number is Meta's test number, which needs no limit.
+    """
+
+    def __init__(
+        self,
+        *,
+        enabled: bool = True,
+        clock: Callable[[], float] = time.time,
+        announcements: Collection[str] = (),
+        is_subscribed: Callable[[], bool] = lambda: True,
+        on_update: Callable[[Json], object] = lambda _: None,
+    ) -> None:
+        self.messaging_limit = 100_000
+        self.test_number = False
+        self._calling: Json = {
+            "status": "ENABLED" if enabled else "DISABLED",
+            "call_icon_visibility": "DEFAULT",
+            "callback_permission_status": "DISABLED",
+        }
+        self._restrictions: list[Json] = []
+        self._clock = clock
+        self._announcements = announcements
+        self._is_subscribed = is_subscribed
+        self._on_update = on_update
+        self._sip_password = secrets.token_urlsafe(12)
+
+    def read(self, *, with_credentials: bool = False) -> Json:
+        """What `GET /<PNID>/settings` gives under `calling` (Meta: call settings).
+
+        Args:
+            with_credentials: Whether each SIP server comes with its password.
+        """
+        calling = copy.deepcopy(self._calling)
+        if with_credentials:
+            for server in calling.get("sip", {}).get("servers", ()):
+                server["sip_user_password"] = self._sip_password
+        live = [copy.copy(one) for one in self._restrictions if self._lasts(one)]
+        if live:
+            calling["restrictions"] = {"restrictions_list": live}
+        return calling
+
+    def write(self, changes: Json) -> None:
+        """Do what `POST /<PNID>/settings` asks for with `calling`: all of it, or nothing.
+
+        What is not named stays as it is; each part that is named is replaced as a whole.
+
+        Raises:
+            RefusalError: A value is not allowed, or calling cannot be enabled now.
+        """
+        rules.demand("restrictions" not in changes, "restrictions can only be read")
+        rules.check_keys("calling", changes, _CHECKS)
+        for name, value in changes.items():
+            self._check(name, value)
+        if changes.get("status") == "ENABLED" and not self.calling_enabled:
+            self._check_enabling()
+        told = self._told()
+        self._calling |= copy.deepcopy(changes)
+        if self._told() != told:
+            self._on_update(self.read())
+
+    def enable(self) -> None:
+        """Switch calling on without a word, as a number that is set up."""
+        self._calling["status"] = "ENABLED"
+
+    def restrict(self, kind: str, reason: str, expires_at: int | None) -> None:
+        """Forbid the business something, as Meta does after complaints of users.
+
+        Args:
+            kind: Such as "RESTRICTED_BUSINESS_INITIATED_CALLING".
+            reason: Why.
+            expires_at: When it ends, Unix seconds; None for a restriction without end.
+        """
+        restriction: Json = {"type": kind, "reason": reason}
+        if expires_at is not None:
+            restriction["expiration"] = expires_at
+        self._restrictions.append(restriction)
+
+    @property
+    def calling_enabled(self) -> bool:
+        """Whether calling is on."""
+        return bool(self._calling["status"] == "ENABLED")
+
+    @property
+    def sip_enabled(self) -> bool:
+        """Whether calls go by SIP: then Graph knows none, and no webhook tells of any."""
+        return bool(self._calling.get("sip", {}).get("status") == "ENABLED")
+
+    @property
+    def uses_sdes(self) -> bool:
+        """Whether offers carry SDES keys, and no fingerprint."""
+        return self._calling.get("srtp_key_exchange_protocol") == "SDES"
+
+    @property
+    def gives_call_back(self) -> bool:
+        """Whether a user who calls may be called back."""
+        return bool(self._calling["callback_permission_status"] == "ENABLED")
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether a user's call reaches the business now."""
+        open_now = is_open(self._calling.get("call_hours", {}), self._clock())
+        return self.calling_enabled and open_now and not self._restricted(USER_CALLING)
+
+    @property
+    def voicemail(self) -> Voicemail | None:
+        """When Meta takes a call in the business's place; None for never."""
+        voicemail = self._calling.get("voicemail", {})
+        if voicemail.get("status") != "ENABLED":
+            return None
+        triggers = voicemail["triggers"]
+        # Without its time, the trigger is off.
+        timeout = voicemail["audio"]["default"].get("timeout_seconds")
+        return Voicemail("REJECT" in triggers, timeout if "TIMEOUT" in triggers else None)
+
+    def check_calls(self) -> None:
+        """Check that Graph can be asked about calls.
+
+        Raises:
+            RefusalError: 138000 (HTTP 401) while calling is off, 131055 in SIP mode.
+        """
+        if not self.calling_enabled:
+            details = "Calling is not enabled on this number"
+            raise RefusalError(details, code=NOT_ENABLED, status=401)
+        if self.sip_enabled:
+            raise RefusalError("The number's calls go by SIP", code=SIP_MODE)
+
+    def check_placing(self) -> None:
+        """Check that the business may place calls.
+
+        Raises:
+            RefusalError: 138014: it is restricted.
+        """
+        if self._restricted(BUSINESS_CALLING):
+            raise RefusalError("Calling is paused: users complained", code=PAUSED)
+
+    def _check(self, name: str, value: object) -> None:
+        words = _WORDS.get(name)
+        if words is not None:
+            rules.check_word(name, value, words)
+        elif name == "voicemail":
+            rules.check_voicemail(rules.an_object(name, value), self._announcements)
+        else:
+            _PARTS[name](rules.an_object(name, value))
+
+    def _check_enabling(self) -> None:
+        if self.messaging_limit < NEEDED_LIMIT and not self.test_number:
+            details = f"The messaging limit is below {NEEDED_LIMIT}"
+            raise RefusalError(details, code=LOW_LIMIT)
+        details = "No app is subscribed to the webhook field calls"
+        rules.demand(self._is_subscribed(), details, rules.NO_SUBSCRIPTION)
+
+    def _told(self) -> tuple[object, ...]:
+        return self.sip_enabled, *(self._calling.get(name) for name in _WORDS)
+
+    def _restricted(self, kind: str) -> bool:
+        return any(one["type"] == kind and self._lasts(one) for one in self._restrictions)
+
+    def _lasts(self, restriction: Json) -> bool:
+        return bool(restriction.get("expiration", self._clock() + 1) > self._clock())
+
+
+_WORDS = {
+    "status": rules.STATUSES,
+    "call_icon_visibility": ICON_VISIBILITIES,
+    "callback_permission_status": rules.STATUSES,
+    "srtp_key_exchange_protocol": KEY_EXCHANGES,
+}
+
+_PARTS: dict[str, Callable[[Json], None]] = {
+    "call_icons": rules.check_icons,
+    "call_hours": check_call_hours,
+    "audio": rules.check_audio,
+    "sip": rules.check_sip,
+}
+
+_CHECKS = {*_WORDS, *_PARTS, "voicemail"}
