@@ -16,7 +16,7 @@ from pipecat_whatsapp.meta.account_info import (
     read_token_info,
 )
 from pipecat_whatsapp.meta.answers import data, unreadable
-from pipecat_whatsapp.meta.checks import checked_id, invalid
+from pipecat_whatsapp.meta.checks import check_length, checked_id, invalid
 from pipecat_whatsapp.meta.events import Raw
 from pipecat_whatsapp.meta.graph_requests import SendRequest
 from pipecat_whatsapp.meta.reading import child, name_of, token
@@ -27,6 +27,8 @@ OBJECT = "whatsapp_business_account"
 """What an app subscribes to."""
 
 MAX_PAGES = 50
+MAX_OVERRIDE_CHARS = 200
+MAX_VERIFY_TOKEN_CHARS = 4096
 
 _PHONE_NUMBER_FIELDS = (
     "id,display_phone_number,verified_name,quality_rating,platform_type,webhook_configuration"
@@ -117,17 +119,12 @@ class AccountApi:
 
         Args:
             waba_id: The account.
-            override_callback_uri: Where they shall go instead of the app's own address. Without
-                it, an override that there was is removed.
+            override_callback_uri: Where they shall go instead of the app's own address, in 200
+                characters at most. Without it, an override that there was is removed.
             verify_token: What Meta shows to that address.
         """
-        body = {"override_callback_uri": override_callback_uri, "verify_token": verify_token}
-        await self._request(
-            "POST",
-            f"{_waba(waba_id)}/subscribed_apps",
-            json={name: value for name, value in body.items() if value is not None},
-            retry=True,
-        )
+        override = _override(override_callback_uri, verify_token) if override_callback_uri else None
+        await self._request("POST", f"{_waba(waba_id)}/subscribed_apps", json=override, retry=True)
 
     async def set_phone_number_webhook(
         self, phone_number_id: str, uri: str, verify_token: str
@@ -138,14 +135,14 @@ class AccountApi:
 
         Args:
             phone_number_id: The number.
-            uri: Where they shall go; empty to remove what was set.
+            uri: Where they shall go, in 200 characters at most; empty to remove what was set.
             verify_token: What Meta shows to that address.
         """
-        configuration = {"override_callback_uri": uri, "verify_token": verify_token}
+        override = _override(uri, verify_token) if uri else {"override_callback_uri": ""}
         await self._request(
             "POST",
             _number(phone_number_id),
-            json={"webhook_configuration": configuration},
+            json={"webhook_configuration": override},
             retry=True,
         )
 
@@ -213,6 +210,12 @@ class AccountApi:
 def _next_page(answer: Raw) -> str | None:
     paging = child(answer, "paging")
     return token(child(paging, "cursors"), "after") if paging.get("next") else None
+
+
+def _override(uri: str, verify_token: str | None) -> dict[str, str]:
+    check_length("webhook's address", uri, MAX_OVERRIDE_CHARS)
+    check_length("verification token", verify_token or "", MAX_VERIFY_TOKEN_CHARS, least=1)
+    return {"override_callback_uri": uri, "verify_token": verify_token or ""}
 
 
 def _app_token(app_id: str, app_secret: str) -> str:

@@ -321,11 +321,13 @@ class AccountUpdate(Event):
         event: Meta's name, such as "ACCOUNT_RESTRICTION".
         restrictions: What was taken away, if anything.
         violation: What the warning is about (`violation_type`), if it is one.
+        remediation: What Meta asks for.
     """
 
     event: str
     restrictions: tuple[Restriction, ...] = ()
     violation: str | None = None
+    remediation: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

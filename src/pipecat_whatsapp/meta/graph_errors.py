@@ -60,6 +60,9 @@ REFUSALS: dict[int, Refusal] = {
         "and its system user the WhatsApp account.",
     ),
     613: Refusal(RateLimitError, "Ask for call permissions less often.", True),
+    80007: Refusal(
+        RateLimitError, "Send fewer requests: the account has used up its share of the hour.", True
+    ),
     130429: Refusal(RateLimitError, "Send fewer messages at a time.", True),
     131009: Refusal(
         UncallableError,

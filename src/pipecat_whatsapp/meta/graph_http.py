@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from pipecat_whatsapp.errors import GraphUnreachableError, MediaError
 from pipecat_whatsapp.meta.checks import checked_token, checked_url, checked_version
@@ -147,15 +147,11 @@ class GraphHttp:
             GraphRequestError: Meta refused, mostly because the address has expired.
             GraphUnreachableError: The file did not come.
         """
-        if not self._is_metas(url):
-            raise MediaError(
-                "The file was not downloaded, because its address is not one of Meta's, "
-                "and the access token must not go elsewhere."
-            )
+        address = self._checked_media_url(url)
         async with _answer_within(seconds, "the download"):
             token = await self.current_token()
             async with self._open_session().get(
-                url,
+                address,
                 headers={"Authorization": f"Bearer {token}"},
                 allow_redirects=False,
                 trace_request_ctx=_nobody,
@@ -165,16 +161,20 @@ class GraphHttp:
                     raise refusal("the download", answer)
                 return await _file(response, max_bytes)
 
-    def _is_metas(self, url: str) -> bool:
+    def _checked_media_url(self, url: str) -> URL:
+        """Read an address as it will be used, and see that it is Meta's."""
         try:
-            parts = urlsplit(url)
-            origin = (parts.scheme, parts.hostname or "", parts.port)
+            address = URL(url)
+            is_graph = address.origin() == URL(self._base).origin()
         except ValueError:
-            return False
-        graph = urlsplit(self._base)
-        if origin == (graph.scheme, graph.hostname, graph.port):
-            return True
-        return parts.scheme == "https" and origin[1].endswith(MEDIA_HOSTS)
+            address, is_graph = URL(), False
+        is_media = address.scheme == "https" and (address.host or "").endswith(MEDIA_HOSTS)
+        if is_graph or is_media:
+            return address
+        raise MediaError(
+            "The file was not downloaded, because its address is not one of Meta's, "
+            "and the access token must not go elsewhere."
+        )
 
     async def _exchange(self, request: Request) -> Answer:
         token = request.token or await self.current_token()

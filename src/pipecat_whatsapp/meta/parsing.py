@@ -7,7 +7,15 @@ from typing import Any
 
 from pipecat_whatsapp.meta.conversation import conversation
 from pipecat_whatsapp.meta.events import AccountUpdate, Event, Raw, SettingsUpdate
-from pipecat_whatsapp.meta.reading import child, integer, name_of, restrictions, token, unknown
+from pipecat_whatsapp.meta.reading import (
+    child,
+    integer,
+    name_of,
+    restrictions,
+    text,
+    token,
+    unknown,
+)
 
 
 def parse_change(field: str, value: Any, time: int | None = None) -> Iterator[Event]:
@@ -48,12 +56,14 @@ def _account_update(field: str, value: Raw, time: int | None) -> Iterator[Event]
     if event is None:
         yield unknown(field, value, "the event is missing")
         return
+    violation = child(value, "violation_info")
     yield AccountUpdate(
         timestamp=time,
         raw=value,
         event=event.upper(),
         restrictions=restrictions(value, "restriction_info", type_key="restriction_type"),
-        violation=name_of(child(value, "violation_info"), "violation_type"),
+        violation=name_of(violation, "violation_type"),
+        remediation=text(violation, "remediation", 2048),
     )
 
 

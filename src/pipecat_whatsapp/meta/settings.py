@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipecat_whatsapp.meta import settings_body as body
@@ -109,24 +109,23 @@ class SettingsApi:
             GraphRequestError: Meta refused for another reason.
             GraphUnreachableError: No answer came; the settings may have changed.
         """
-        changes = {
-            "status": status and body.switch("status", status),
-            "call_icon_visibility": call_icon_visibility and body.visibility(call_icon_visibility),
-            "call_icons": body.call_icons(restrict_to_user_countries),
-            "call_hours": call_hours and body.call_hours(call_hours),
-            "callback_permission_status": callback_permission_status
-            and body.switch("callback permission status", callback_permission_status),
-            "srtp_key_exchange_protocol": srtp_key_exchange_protocol
-            and body.key_exchange(srtp_key_exchange_protocol),
-            "audio": body.audio(additional_codecs),
-            "sip": sip and body.sip(sip),
-            "voicemail": voicemail and body.voicemail(voicemail),
+        given: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+            "status": (status, body.status),
+            "call_icon_visibility": (call_icon_visibility, body.visibility),
+            "call_icons": (restrict_to_user_countries, body.call_icons),
+            "call_hours": (call_hours, body.call_hours),
+            "callback_permission_status": (callback_permission_status, body.callback_permission),
+            "srtp_key_exchange_protocol": (srtp_key_exchange_protocol, body.key_exchange),
+            "audio": (additional_codecs, body.audio),
+            "sip": (sip, body.sip),
+            "voicemail": (voicemail, body.voicemail),
         }
-        changes = {name: change for name, change in changes.items() if change is not None}
+        changes = {
+            name: checked(value) for name, (value, checked) in given.items() if value is not None
+        }
         if not changes:
             raise invalid("no setting is changed", "name at least one")
-        json: dict[str, Any] = {"calling": changes}
-        await self._request("POST", _path(phone_number_id), json=json, retry=True)
+        await self._request("POST", _path(phone_number_id), json={"calling": changes}, retry=True)
 
 
 def _path(phone_number_id: str) -> str:
