@@ -44,6 +44,7 @@ class CallingSettings:
 
     Args:
         enabled: Whether calling is on.
+        test_number: Whether the number is Meta's test number, which needs no messaging limit.
         clock: Unix seconds.
         announcements: The ids of uploaded voicemail announcements.
         is_subscribed: Whether an app is subscribed to `calls`.
@@ -51,20 +52,20 @@ class CallingSettings:
 
     Attributes:
         messaging_limit: To how many users the business may write in 24 hours.
-        test_number: Whether the number is Meta's test number, which needs no limit.
     """
 
     def __init__(
         self,
         *,
         enabled: bool = True,
+        test_number: bool = False,
         clock: Callable[[], float] = time.time,
         announcements: Collection[str] = (),
         is_subscribed: Callable[[], bool] = lambda: True,
         on_update: Callable[[Json], object] = lambda _: None,
     ) -> None:
         self.messaging_limit = 100_000
-        self.test_number = False
+        self._test_number = test_number
         self._calling: Json = {
             "status": "ENABLED" if enabled else "DISABLED",
             "call_icon_visibility": "DEFAULT",
@@ -196,7 +197,7 @@ class CallingSettings:
             _PARTS[name](rules.an_object(name, value))
 
     def _check_enabling(self) -> None:
-        if self.messaging_limit < NEEDED_LIMIT and not self.test_number:
+        if self.messaging_limit < NEEDED_LIMIT and not self._test_number:
             details = f"The messaging limit is below {NEEDED_LIMIT}"
             raise RefusalError(details, code=LOW_LIMIT)
         details = "No app is subscribed to the webhook field calls"

@@ -17,6 +17,9 @@ URL_LIFETIME = 300
 
 DOWNLOAD_PATH = "/whatsapp_business/attachments/"
 
+ANNOUNCEMENT = "call_voicemail_announcement"
+"""The use case of what a caller hears on voicemail."""
+
 
 @dataclass(frozen=True)
 class MediaFile:
@@ -47,9 +50,13 @@ class MediaStore:
     Args:
         host: Where the addresses point to, such as "http://127.0.0.1:8000".
         clock: Unix seconds.
+
+    Attributes:
+        announcements: The ids of the files that can greet callers on voicemail.
     """
 
     def __init__(self, host: Callable[[], str], clock: Callable[[], float] = time.time) -> None:
+        self.announcements: set[str] = set()
         self._host = host
         self._clock = clock
         self._stored: dict[str, _Stored] = {}
@@ -61,6 +68,32 @@ class MediaStore:
         self._stored[media_id] = _Stored(data, mime_type)
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         return MediaFile(media_id, digest, mime_type, self._new_url(media_id))
+
+    def upload(self, data: bytes, mime_type: str, use_case: str | None) -> str:
+        """Keep a file of the business.
+
+        Args:
+            data: The file.
+            mime_type: What the business says it is.
+            use_case: What for; only `ANNOUNCEMENT` is known, which must be Opus in Ogg.
+
+        Returns:
+            Its id.
+
+        Raises:
+            RefusalError: It is empty, or not fit for its use.
+        """
+        if not data:
+            raise RefusalError("The file is empty")
+        if use_case not in (None, ANNOUNCEMENT):
+            raise RefusalError(f"There is no use case {use_case}")
+        is_ogg = mime_type.startswith("audio/ogg") and data.startswith(b"OggS")
+        if use_case == ANNOUNCEMENT and not is_ogg:
+            raise RefusalError("An announcement must be audio/ogg with Opus")
+        media_id = self.put(data, mime_type).id
+        if use_case == ANNOUNCEMENT:
+            self.announcements.add(media_id)
+        return media_id
 
     def __contains__(self, media_id: str) -> bool:
         return media_id in self._stored

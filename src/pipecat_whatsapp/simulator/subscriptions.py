@@ -51,6 +51,12 @@ class Subscriptions:
         self.callback_url = callback_url
         self.fields = set(fields)
 
+    def set_up(self, callback_url: str | None) -> None:
+        """Subscribe the app to everything, and have no overrides."""
+        self.subscribe(callback_url)
+        self.has_account = True
+        self.account_override = self.number_override = None
+
     def is_subscribed(self, field: str) -> bool:
         """Whether the app is to get a field, if only it has an address."""
         return self.has_account and field in self.fields
