@@ -9,7 +9,11 @@ try:
 except ModuleNotFoundError:
     sys.exit("This command needs more: pip install 'pipecat-whatsapp[cli]'.")
 
+from pipecat_whatsapp.commands.call import call
+from pipecat_whatsapp.commands.doctor import doctor
 from pipecat_whatsapp.commands.link import link
+from pipecat_whatsapp.commands.permissions import permissions
+from pipecat_whatsapp.commands.settings import settings
 from pipecat_whatsapp.commands.simulate import demo, ring, simulate
 
 app = typer.Typer(
@@ -22,8 +26,9 @@ def main() -> None:
     """Put a pipecat voice bot on WhatsApp calls."""
 
 
-for command in (demo, simulate, ring, link):
+for command in (demo, simulate, ring, doctor, call, permissions, link):
     app.command()(command)
+app.add_typer(settings, name="settings")
 
 
 if __name__ == "__main__":

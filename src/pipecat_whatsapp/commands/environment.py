@@ -21,6 +21,9 @@ VERIFICATION_TOKEN = "WHATSAPP_WEBHOOK_VERIFICATION_TOKEN"  # noqa: S105 - the v
 GRAPH_URL = "WHATSAPP_GRAPH_URL"
 GRAPH_VERSION = "WHATSAPP_GRAPH_VERSION"
 
+BOT_URL = "http://127.0.0.1:7860/whatsapp"
+"""Where a bot of pipecat's runner listens unless told otherwise."""
+
 EnvFile = Annotated[
     Path,
     typer.Option("--env-file", metavar="FILE", help="Variables in a file.", dir_okay=False),
@@ -31,6 +34,17 @@ PhoneNumberId = Annotated[
         "--phone-number-id",
         metavar="ID",
         help="Which business number, where the environment names several.",
+    ),
+]
+
+BotUrl = Annotated[
+    str, typer.Option("--bot-url", metavar="URL", help="Where the bot listens on this machine.")
+]
+Waba = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="The WhatsApp Business Account, where the token does not name it.",
     ),
 ]
 

@@ -92,7 +92,7 @@ async def _registered(phone_number_id: str | None, env_file: Path) -> str:
     chosen = environment.phone_number_id(environ, phone_number_id)
     async with environment.open_graph(environ) as graph:
         number = await graph.account.phone_number(chosen)
-    return _given(number.display_phone_number)
+    return _given(number.display_phone_number or "")
 
 
 def _save(code: segno.QRCode, path: Path, kind: str) -> None:
