@@ -14,6 +14,8 @@ from aiohttp import web
 
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.graph import Account, BusinessCall, MetaCall, SimulatedMeta
+from pipecat_whatsapp.simulator.messages import Message
+from pipecat_whatsapp.simulator.permission_prompt import PermissionPrompt
 
 ADA = User(
     phone="4915550002222", user_id="DE.900000000000000001", name="Ada Exämple", username="ada"
@@ -87,6 +89,12 @@ class Phone:
     async def answer(self, offer_sdp: str) -> Phone:
         self.told.append(("offer", offer_sdp))
         return self
+
+    def on_message(self, message: Message) -> None:
+        self.told.append(("message", message.text))
+
+    def on_permission_request(self, prompt: PermissionPrompt) -> None:
+        self.told.append(("prompt", prompt.text))
 
     def on_ringing(self, call: BusinessCall) -> None:
         self.rang = call

@@ -11,6 +11,7 @@ from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpSrPacket
 from aiortc_business import Business, loud, pitch, spy_on_rtp, tone
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.simulator.business import Business as SimulatedBusiness
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.offer import AnswerError
@@ -42,6 +43,10 @@ class FakeMeta:
         self.call = FakeCall()
         self.refuses = False
         self.phones: list[Phone] = []
+
+    @property
+    def business(self) -> SimulatedBusiness:
+        raise NotImplementedError
 
     def register(self, phone: Phone) -> None:
         self.phones.append(phone)

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import pytest
 
+from aiortc_business import pitch, tone
+from ogg import decoded
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.simulator import captures
 from pipecat_whatsapp.simulator.graph import (
     Account,
     BusinessCall,
@@ -17,6 +24,7 @@ from pipecat_whatsapp.simulator.graph import (
     SimulatedMeta,
     Timing,
 )
+from pipecat_whatsapp.simulator.telephony import NotCallableError
 from simulated_business import (
     ADA,
     ANSWER,
@@ -255,9 +263,25 @@ async def test_the_number_of_calls_is_limited(business: Business) -> None:
         assert refused(await post(meta, connect_body())) == (429, 138005)
 
 
-async def test_without_a_webhook_no_call_is_placed() -> None:
-    async with SimulatedMeta() as meta:
-        assert refused(await post(meta, connect_body())) == (400, 138018)
+async def test_a_number_without_calling_places_no_call(meta: SimulatedMeta, phone: Phone) -> None:
+    meta.business.settings.write({"status": "DISABLED"})
+    assert refused(await post(meta, connect_body())) == (401, 138000)
+    with pytest.raises(NotCallableError):
+        meta.ring(phone, OFFER, ADA)
+
+
+async def test_a_number_in_sip_mode_places_no_call(meta: SimulatedMeta, phone: Phone) -> None:
+    server = {"hostname": "sip.example.com"}
+    meta.business.settings.write({"sip": {"status": "ENABLED", "servers": [server]}})
+    assert refused(await post(meta, connect_body())) == (400, 131055)
+    with pytest.raises(NotCallableError):
+        meta.ring(phone, OFFER, ADA)
+
+
+async def test_a_restricted_number_places_no_call(meta: SimulatedMeta, phone: Phone) -> None:
+    await meta.business.restrict("RESTRICTED_BUSINESS_INITIATED_CALLING")
+    assert refused(await post(meta, connect_body())) == (400, 138014)
+    meta.ring(phone, OFFER, ADA)
 
 
 # Permissions
@@ -280,6 +304,125 @@ async def test_a_call_that_is_picked_up_forgives_those_that_were_not(
             call.pick_up()
         await call.hang_up()
     await place(meta)
+
+
+async def test_a_call_lets_the_business_write(meta: SimulatedMeta, phone: Phone) -> None:
+    call = await place(meta)
+    assert not meta.business.conversations.is_open(ADA)
+    call.pick_up()
+    assert meta.business.conversations.is_open(ADA)
+
+    theirs = meta.ring(Phone(NAMELESS), OFFER, NAMELESS)
+    assert meta.business.conversations.is_open(NAMELESS)
+    await theirs.hang_up()
+
+
+async def test_a_user_who_calls_can_be_called_back(meta: SimulatedMeta, business: Business) -> None:
+    meta.register(Phone())
+    meta.business.settings.write({"callback_permission_status": "ENABLED"})
+    await meta.ring(Phone(), OFFER, ADA).hang_up()
+    await meta.wait_delivery("messages")
+    await place(meta)
+
+
+# What Meta makes of a call
+
+
+@dataclass
+class Recorder(Phone):
+    """A phone that has heard a tone."""
+
+    def recorded(self) -> bytes:
+        return tone(440, 1.0)
+
+
+async def test_a_call_is_recorded_and_transcribed(meta: SimulatedMeta, business: Business) -> None:
+    meta.register(Recorder())
+    meta.permissions.grant(ADA)
+    wanted = {"status": "ENABLED", "purpose": "quality"}
+    call = await place(meta, recording=wanted, transcription=wanted)
+    call.pick_up()
+    await call.hang_up()
+    await meta.wait_delivery("call_transcription_available", call.id)
+    assert business.events[3:] == [
+        "terminate",
+        "call_recording_available",
+        "call_transcription_available",
+    ]
+    recorded, transcribed = (webhook.value["calls"][0] for webhook in business.webhooks[-2:])
+    assert recorded["to"] == ADA.phone
+    audio, document = (
+        recorded["call_recording"]["audio"],
+        transcribed["call_transcript"]["document"],
+    )
+    assert audio["mime_type"] == "audio/ogg; codecs=opus"
+    assert pitch(decoded(await download(meta, audio)), 48_000) == pytest.approx(440, abs=2)
+    transcript = json.loads(await download(meta, document))["transcript"]
+    assert transcript["duration"] == 1.0
+
+
+async def download(meta: SimulatedMeta, media: dict[str, str]) -> bytes:
+    headers = {"Authorization": f"Bearer {meta.account.token}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as client,
+        client.get(media["url"]) as response,
+    ):
+        assert response.status == 200
+        data = await response.read()
+    assert base64.b64decode(media["sha256"]) == hashlib.sha256(data).digest()
+    return data
+
+
+@pytest.mark.parametrize("picks_up", [True, False])
+async def test_nothing_is_recorded_unasked_or_without_a_conversation(
+    meta: SimulatedMeta, business: Business, phone: Phone, picks_up: bool
+) -> None:
+    call = await place(meta, **({} if picks_up else {"recording": {"status": "ENABLED"}}))
+    if picks_up:
+        call.pick_up()
+    await call.hang_up()
+    await meta.deliver({"messages": []}, field="messages")
+    assert business.events[-1] == "terminate"
+
+
+def voicemail(meta: SimulatedMeta, *triggers: str, timeout: int = 0) -> None:
+    media_id = meta.business.media.upload(
+        captures.ogg_opus(b""), captures.AUDIO, "call_voicemail_announcement"
+    )
+    greeting = {"announcement_media_id": int(media_id), "timeout_seconds": timeout}
+    settings = {"status": "ENABLED", "triggers": triggers, "audio": {"default": greeting}}
+    meta.business.settings.write({"voicemail": {**settings, "triggers": list(triggers)}})
+
+
+async def test_a_rejected_call_goes_to_voicemail(meta: SimulatedMeta, business: Business) -> None:
+    voicemail(meta, "REJECT")
+    call = meta.ring(Phone(), OFFER, ADA)
+    await act(meta, call, "reject")
+    await meta.wait_delivery("messages")
+    (message,) = business.webhooks[-1].value["messages"]
+    assert (message["id"], message["type"], message["from"]) == (call.id, "audio", ADA.phone)
+    assert (await download(meta, message["audio"])).startswith(b"OggS")
+
+
+async def test_a_slow_business_loses_its_call_to_voicemail(
+    meta: SimulatedMeta, business: Business
+) -> None:
+    voicemail(meta, "TIMEOUT")
+    call = meta.ring(Phone(), OFFER, ADA)
+    await meta.wait_delivery("messages")
+    assert call.ended_reason == "not answered"
+    assert refused(await act(meta, call, "accept", ANSWER)) == (500, 138007)
+
+
+async def test_voicemail_takes_only_what_it_is_set_to(
+    meta: SimulatedMeta, business: Business
+) -> None:
+    for trigger, end in (("TIMEOUT", "reject"), ("REJECT", "terminate")):
+        voicemail(meta, trigger, timeout=30)
+        await act(meta, meta.ring(Phone(), OFFER, ADA), end)
+        await meta.wait_delivery("terminate")
+    await meta.ring(Phone(), OFFER, ADA).hang_up()
+    assert {delivery.kind for delivery in meta.deliveries} == {"connect", "terminate"}
 
 
 # Faults

@@ -13,7 +13,10 @@ from pipecat_whatsapp.simulator.rules import RefusalError, check_answer
 from pipecat_whatsapp.simulator.webhooks import Delivery
 
 CONNECT_TIMEOUT = 138007
+
+FAILED = "failed"
 NOT_ANSWERED = "not answered"
+REJECTED = "rejected"
 
 
 class CallState(Enum):
@@ -120,7 +123,7 @@ class MetaCall:
             The delivery of the terminate webhook; of the earlier one when the call had ended.
             Need not be awaited.
         """
-        return self._end("failed" if error else "hung up", error=error)
+        return self._end(FAILED if error else "hung up", error=error)
 
     def cancel_deadline(self) -> None:
         """Let the call ring without end."""
@@ -214,7 +217,7 @@ class UserCall(MetaCall):
         self._demand_live()
         if self.state is CallState.ACCEPTED:
             raise RefusalError("An accepted call cannot be rejected, only terminated")
-        self._end("rejected", tell_leg=True)
+        self._end(REJECTED, tell_leg=True)
 
     def _set_answer(self, sdp: str) -> None:
         self.answer_sdp = sdp

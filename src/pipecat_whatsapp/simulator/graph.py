@@ -14,21 +14,24 @@ on demand.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator import payloads, requests
 from pipecat_whatsapp.simulator.api import Api
+from pipecat_whatsapp.simulator.business import Business
 from pipecat_whatsapp.simulator.call import BusinessCall, CallState, Leg, MetaCall, UserCall
 from pipecat_whatsapp.simulator.graph_server import GraphServer
 from pipecat_whatsapp.simulator.journal import Journal
 from pipecat_whatsapp.simulator.payloads import Json
-from pipecat_whatsapp.simulator.permissions import Permissions
+from pipecat_whatsapp.simulator.phones import Handset, Phones
 from pipecat_whatsapp.simulator.requests import Download, GraphRequest, Question
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account, Faults, Timing
-from pipecat_whatsapp.simulator.telephony import Handset, Telephony
+from pipecat_whatsapp.simulator.subscriptions import Subscriptions
+from pipecat_whatsapp.simulator.telephony import Telephony
 from pipecat_whatsapp.simulator.webhooks import Delivery, SubscriptionError, WebhookSender
 
 __all__ = [
@@ -48,7 +51,7 @@ __all__ = [
 ]
 
 
-class SimulatedMeta:
+class SimulatedMeta(Journal):
     """A WhatsApp of one's own: an HTTP server for the Graph API, and a sender of webhooks.
 
     Args:
@@ -57,6 +60,13 @@ class SimulatedMeta:
         faults: What goes wrong; also kept as an attribute, to be changed at any time.
         on_activity: Called with "request" and a `GraphRequest`, or "delivery" and a `Delivery`,
             for each of them.
+        clock: Unix seconds, for all that lasts hours or days: permissions, windows, addresses.
+
+    Attributes:
+        business: What Meta keeps of the business: settings, permissions, messages, files ...
+        permissions: Which users it may call.
+        api: Answers what is not about calls.
+        calls: Every call by its id, ended ones too.
     """
 
     def __init__(
@@ -66,20 +76,37 @@ class SimulatedMeta:
         timing: Timing | None = None,
         faults: Faults | None = None,
         on_activity: Callable[[str, GraphRequest | Delivery], None] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(on_activity)
         self.account = account or Account()
         self.timing = timing or Timing()
         self.faults = faults or Faults()
-        self.on_activity = on_activity
-        self.permissions = Permissions()
-        self._journal = Journal()
-        self.requests = self._journal.requests
-        self.deliveries = self._journal.deliveries
-        self._webhooks = WebhookSender(self.account, self.timing, self.faults, self._note_delivery)
-        self._telephony = Telephony(self.account, self.timing, self._webhooks, self.permissions)
+        subscriptions = Subscriptions()
+        self._webhooks = WebhookSender(
+            self.account,
+            self.timing,
+            self.faults,
+            address=subscriptions.webhook_url,
+            on_delivery=self.note_delivery,
+        )
+        self._phones = Phones()
+        self.business = Business(
+            self.account,
+            subscriptions=subscriptions,
+            find=self._phones.find,
+            notify=self._webhooks.send,
+            host=lambda: self.graph_url,
+            clock=clock,
+            enabled=False,
+        )
+        self.permissions = self.business.permissions
+        self._telephony = Telephony(
+            self.account, self.timing, self._webhooks, self.business, self._phones
+        )
         self.calls = self._telephony.calls
-        self._server = GraphServer(self.faults, answer=self._answer, on_request=self._note_request)
-        self._api = Api(self)
+        self.api = Api(self.account, self.business, self.verify, clock)
+        self._server = GraphServer(self.faults, answer=self._answer, on_request=self.note_request)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -109,12 +136,21 @@ class SimulatedMeta:
         return self._server.url
 
     async def subscribe(self, webhook_url: str) -> None:
-        """Verify the business's webhook as Meta does, and send webhooks to it from now on.
+        """Set the business up: verify its webhook, send all webhooks to it, switch calling on.
 
         Raises:
             SubscriptionError: The answer was not 200 with the challenge as its whole body.
         """
-        await self._webhooks.subscribe(webhook_url)
+        await self.verify(webhook_url, self.account.verification_token)
+        self.business.set_up(webhook_url)
+
+    async def verify(self, webhook_url: str, verify_token: str) -> None:
+        """Ask a webhook address whether it wants webhooks.
+
+        Raises:
+            SubscriptionError: The answer was not 200 with the challenge as its whole body.
+        """
+        await self._webhooks.verify(webhook_url, verify_token)
 
     def ring(
         self,
@@ -140,8 +176,10 @@ class SimulatedMeta:
 
         Raises:
             RuntimeError: Nothing is subscribed.
+            NotCallableError: The business takes no calls now.
             ValueError: There is a call of this id already.
         """
+        self._demand_subscribed("calls")
         given = {"deeplink_payload": deeplink_payload, "cta_payload": cta_payload}
         extras = {name: value for name, value in given.items() if value is not None}
         return self._telephony.ring(
@@ -149,12 +187,12 @@ class SimulatedMeta:
         )
 
     def register(self, phone: Handset) -> None:
-        """Let a phone be called; of several phones of one user the youngest rings."""
-        self._telephony.register(phone)
+        """Let a phone be reached; of several phones of one user, the youngest is."""
+        self._phones.register(phone)
 
     def unregister(self, phone: Handset) -> None:
-        """Let a phone not be called any more."""
-        self._telephony.unregister(phone)
+        """Let a phone be reached no more."""
+        self._phones.unregister(phone)
 
     async def deliver(self, value: Json, *, field: str = "calls") -> Delivery:
         """Deliver any other webhook as if Meta sent it: signed, and repeated until HTTP 200.
@@ -170,6 +208,7 @@ class SimulatedMeta:
         Raises:
             RuntimeError: Nothing is subscribed.
         """
+        self._demand_subscribed(field)
         if field in ("calls", "messages"):
             value = payloads.addressed(self.account, value)
         return await self._webhooks.send(field, value)
@@ -180,6 +219,7 @@ class SimulatedMeta:
         Raises:
             RuntimeError: Nothing is subscribed.
         """
+        self._demand_subscribed("calls")
         return await self._webhooks.send_raw(body, headers)
 
     async def release(self, *, batch: bool = False, reverse: bool = False) -> list[Delivery]:
@@ -194,52 +234,11 @@ class SimulatedMeta:
         """
         return await self._webhooks.release(batch=batch, reverse=reverse)
 
-    async def wait_request(
-        self,
-        action: str,
-        call_id: str | None = None,
-        *,
-        count: int = 1,
-        timeout: float = 10.0,  # noqa: ASYNC109 - the tests' own patience
-    ) -> GraphRequest:
-        """The first request for an action, past or to come, whatever became of it.
-
-        Args:
-            action: Such as "accept".
-            call_id: The call; any by default.
-            count: 2 for the second such request, and so on.
-            timeout: Seconds to wait.
-
-        Raises:
-            TimeoutError: It did not come.
-        """
-        return await self._journal.wait_request(action, call_id, count, timeout)
-
-    async def wait_delivery(
-        self,
-        kind: str,
-        call_id: str | None = None,
-        *,
-        count: int = 1,
-        timeout: float = 10.0,  # noqa: ASYNC109 - the tests' own patience
-    ) -> Delivery:
-        """The first finished try to deliver a webhook, past or to come.
-
-        Args:
-            kind: Such as "terminate".
-            call_id: The call; any by default.
-            count: 2 for the second such try, and so on.
-            timeout: Seconds to wait.
-
-        Raises:
-            TimeoutError: It did not come.
-        """
-        return await self._journal.wait_delivery(kind, call_id, count, timeout)
-
     async def _answer(self, question: Question) -> Json | Download:
         if question.phone_number_id is None:
-            return await self._api.answer(question)
-        requests.check(question, self.account)
+            return await self.api.answer(question)
+        requests.check(question, self.account, self.business.tokens)
+        self.business.settings.check_calls()
         if question.action == "connect":
             placed = await self._telephony.connect(requests.read_connect(question))
             return {"messaging_product": "whatsapp", "calls": [{"id": placed.id}]}
@@ -249,12 +248,6 @@ class SimulatedMeta:
         requests.carry_out(question, call)
         return payloads.SUCCESS
 
-    async def _note_request(self, request: GraphRequest) -> None:
-        if self.on_activity is not None:
-            self.on_activity("request", request)
-        await self._journal.note_request(request)
-
-    async def _note_delivery(self, delivery: Delivery) -> None:
-        if self.on_activity is not None:
-            self.on_activity("delivery", delivery)
-        await self._journal.note_delivery(delivery)
+    def _demand_subscribed(self, field: str) -> None:
+        if self.business.subscriptions.webhook_url(field) is None:
+            raise RuntimeError(f"Nothing is subscribed to {field}: call subscribe() first.")

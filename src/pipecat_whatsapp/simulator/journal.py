@@ -16,9 +16,21 @@ _Record = TypeVar("_Record", GraphRequest, Delivery)
 
 
 class Journal:
-    """Requests and deliveries in the order in which they were done."""
+    """Requests and deliveries in the order in which they were done.
 
-    def __init__(self) -> None:
+    Args:
+        on_activity: Called with "request" and a `GraphRequest`, or "delivery" and a `Delivery`,
+            for each of them.
+
+    Attributes:
+        requests: Every request so far.
+        deliveries: Every try to deliver a webhook so far.
+    """
+
+    def __init__(
+        self, on_activity: Callable[[str, GraphRequest | Delivery], None] | None = None
+    ) -> None:
+        self.on_activity = on_activity
         self.requests: list[GraphRequest] = []
         self.deliveries: list[Delivery] = []
         self._changed = asyncio.Condition()
@@ -27,6 +39,8 @@ class Journal:
         """Keep a request that was answered, or never will be."""
         answer = "nothing" if request.status is None else request.status
         logger.debug(f"{request.call_id}: Graph answers {request.action!r} with {answer}")
+        if self.on_activity is not None:
+            self.on_activity("request", request)
         self.requests.append(request)
         await self._wake()
 
@@ -34,13 +48,26 @@ class Journal:
         """Keep a finished try to deliver a webhook."""
         answer = "nothing" if delivery.status is None else delivery.status
         logger.debug(f"{delivery.call_id}: {delivery.kind} webhook answered with {answer}")
+        if self.on_activity is not None:
+            self.on_activity("delivery", delivery)
         self.deliveries.append(delivery)
         await self._wake()
 
     async def wait_request(
-        self, action: str, call_id: str | None, count: int, patience: float
+        self,
+        action: str,
+        call_id: str | None = None,
+        *,
+        count: int = 1,
+        timeout: float = 10.0,  # noqa: ASYNC109 - the tests' own patience
     ) -> GraphRequest:
-        """The `count`-th request for an action, past or to come; `patience` is in seconds.
+        """The first request for an action, past or to come, whatever became of it.
+
+        Args:
+            action: Such as "accept".
+            call_id: The call; any by default.
+            count: 2 for the second such request, and so on.
+            timeout: Seconds to wait.
 
         Raises:
             TimeoutError: It did not come.
@@ -49,12 +76,23 @@ class Journal:
         def matches(request: GraphRequest) -> bool:
             return request.action == action and call_id in (None, request.call_id)
 
-        return await self._wait(self.requests, matches, count, patience)
+        return await self._wait(self.requests, matches, count, timeout)
 
     async def wait_delivery(
-        self, kind: str, call_id: str | None, count: int, patience: float
+        self,
+        kind: str,
+        call_id: str | None = None,
+        *,
+        count: int = 1,
+        timeout: float = 10.0,  # noqa: ASYNC109 - the tests' own patience
     ) -> Delivery:
-        """The `count`-th finished try of a webhook, past or to come; `patience` is in seconds.
+        """The first finished try to deliver a webhook, past or to come.
+
+        Args:
+            kind: Such as "terminate".
+            call_id: The call; any by default.
+            count: 2 for the second such try, and so on.
+            timeout: Seconds to wait.
 
         Raises:
             TimeoutError: It did not come.
@@ -63,7 +101,7 @@ class Journal:
         def matches(delivery: Delivery) -> bool:
             return delivery.kind == kind and call_id in (None, delivery.call_id)
 
-        return await self._wait(self.deliveries, matches, count, patience)
+        return await self._wait(self.deliveries, matches, count, timeout)
 
     async def _wait(
         self,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipecat_whatsapp.meta.events import Direction, MetaErrorInfo, User
+from pipecat_whatsapp.simulator.media import MediaFile
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Account
 
@@ -162,6 +163,47 @@ def terminate(
     return addressed(account, value)
 
 
+def media_available(
+    account: Account, call: CallFacts, kind: str, file: MediaFile, *, timestamp: int
+) -> Json:
+    """The value that tells where a recording or a transcript is (Meta: call recording).
+
+    Args:
+        account: The business.
+        call: The call.
+        kind: "recording" or "transcription".
+        file: The recording or the transcript.
+        timestamp: Unix seconds.
+    """
+    fields = _call(account, call, f"call_{kind}_available", timestamp)
+    if kind == "recording":
+        fields["call_recording"] = {"type": "audio", "audio": _media(file)}
+    else:
+        fields["call_transcript"] = {"type": "document", "document": _media(file)}
+    return addressed(account, {"contacts": [contact(call.user)], "calls": [fields]})
+
+
+def voicemail(account: Account, call: CallFacts, file: MediaFile, *, timestamp: int) -> Json:
+    """The value that brings a caller's voicemail, a message with the id of the call (Meta).
+
+    Args:
+        account: The business called.
+        call: The call that it did not take.
+        file: What the caller said.
+        timestamp: Unix seconds.
+    """
+    message = known(
+        **{"from": call.user.phone},
+        from_user_id=call.user.user_id,
+        from_parent_user_id=call.user.parent_user_id,
+        id=call.id,
+        timestamp=str(timestamp),
+        type="audio",
+        audio=_media(file),
+    )
+    return addressed(account, {"contacts": [contact(call.user)], "messages": [message]})
+
+
 def webhook_error(error: MetaErrorInfo) -> Json:
     """An error as webhooks carry it; what is None is left out."""
     details = {"details": error.details} if error.details else None
@@ -214,6 +256,10 @@ def contact(user: User) -> Json:
         user_id=user.user_id,
         parent_user_id=user.parent_user_id,
     )
+
+
+def _media(file: MediaFile) -> Json:
+    return {"id": file.id, "sha256": file.sha256, "mime_type": file.mime_type, "url": file.url}
 
 
 def _call(account: Account, call: CallFacts, event: str, timestamp: int) -> Json:

@@ -9,7 +9,9 @@ import asyncio
 from typing import Protocol, Self
 
 from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.business import Business
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.inbox import Inbox
 from pipecat_whatsapp.simulator.incoming_call import IncomingCall
 from pipecat_whatsapp.simulator.media_rules import MediaRules
 from pipecat_whatsapp.simulator.network import Network
@@ -43,6 +45,10 @@ class Exchange(Protocol):
     ) -> MetaCall:
         """Ring the business; must not wait for its answer."""
 
+    @property
+    def business(self) -> Business:
+        """What Meta keeps of the business."""
+
     def register(self, phone: Phone) -> None:
         """Let the phone be called."""
 
@@ -50,7 +56,7 @@ class Exchange(Protocol):
         """Let the phone not be called any more."""
 
 
-class Phone:
+class Phone(Inbox):
     """One WhatsApp user's phone. Close it, or use it with `async with`.
 
     Parameters:
@@ -74,6 +80,7 @@ class Phone:
         dtx: bool = False,
         answer_setup: str = "active",
     ) -> None:
+        super().__init__()
         self.user = user
         self.network = network or Network()
         self._meta = meta
@@ -136,6 +143,10 @@ class Phone:
         """
         async with asyncio.timeout(timeout):
             return await self._ringing.get()
+
+    async def send_text(self, text: str) -> None:
+        """Write to the business, which may answer freely for 24 hours; returns when it has it."""
+        await self._meta.business.conversations.send_text(self.user, text)
 
     async def answer(self, offer_sdp: str) -> IncomingCall:
         """Get ready for a call of the business; Meta's side calls this.

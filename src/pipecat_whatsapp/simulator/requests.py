@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.address import Address, read_address
 from pipecat_whatsapp.simulator.call import MetaCall, UserCall
 from pipecat_whatsapp.simulator.payloads import Json
 from pipecat_whatsapp.simulator.rules import RefusalError, check_offer
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account
+from pipecat_whatsapp.simulator.tokens import MESSAGING, NO_RIGHT, Tokens
 
 MAX_BODY = 64 * 1024
 MAX_UPLOAD = 20 * 1024 * 1024
@@ -28,8 +29,6 @@ LANGUAGES = frozenset(
 """Languages in which Meta announces a recording."""
 
 _CAPTURES = ("recording", "transcription")
-_PHONE = re.compile(r"\+?[0-9]{5,15}")
-_USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 _CALLS_PATH = re.compile(r"/v\d+\.\d+/([^/]+)/calls")
 
 
@@ -150,14 +149,14 @@ async def read(request: web.Request) -> Question:
     )
 
 
-def check(question: Question, account: Account) -> None:
+def check(question: Question, account: Account, tokens: Tokens) -> None:
     """Check all of a request that can be checked without knowing the call.
 
     Raises:
         RefusalError: Meta would not look further (Meta: error codes).
     """
-    if question.authorization != f"Bearer {account.token}":
-        raise RefusalError("The bearer token is missing or wrong", code=190, status=401)
+    if MESSAGING not in tokens.authenticate(question.authorization).scopes:
+        raise RefusalError(f"The token has no right {MESSAGING}", code=NO_RIGHT, status=403)
     if question.method != "POST" or question.phone_number_id != account.phone_number_id:
         raise RefusalError("No such object, or no right to use it so", subcode=33)
     if question.too_long:
@@ -170,24 +169,16 @@ class ConnectOrder:
     """A checked request to call a user.
 
     Parameters:
-        to: The user's phone number in digits; None when the user is named by `recipient`.
-        recipient: The user's business-scoped id; not looked at when there is `to`.
+        address: Whom to call.
         offer_sdp: The business's offer.
         extras: What the call's webhooks carry besides.
         captures: What Meta is to make of the call.
     """
 
-    to: str | None
-    recipient: str | None
+    address: Address
     offer_sdp: str
     extras: dict[str, str]
     captures: frozenset[str]
-
-    def is_for(self, user: User) -> bool:
-        """Whether this user is to be called."""
-        if self.to is not None:
-            return user.phone == self.to
-        return user.user_id == self.recipient
 
 
 def read_connect(question: Question) -> ConnectOrder:
@@ -196,18 +187,11 @@ def read_connect(question: Question) -> ConnectOrder:
     Raises:
         RefusalError: It names nobody, or its SDP or something else in it cannot be used.
     """
-    to, recipient = question.text("to"), question.text("recipient")
-    if not to and not recipient:
-        raise RefusalError("to or recipient is missing")
-    if to and not _PHONE.fullmatch(to):
-        raise RefusalError("to is not a phone number")
-    if not to and not _USER_ID.fullmatch(recipient or ""):
-        raise RefusalError("recipient is not a user id")
+    address = read_address(question.body or {})
     sdp = _session_sdp(question, "offer")
     check_offer(sdp)
     return ConnectOrder(
-        to=to.lstrip("+") if to else None,
-        recipient=recipient,
+        address=address,
         offer_sdp=sdp,
         extras=_opaque_data(question),
         captures=_captures(question),

@@ -7,11 +7,23 @@ import base64
 import secrets
 import time
 from collections import deque
-from typing import Protocol
 
-from pipecat_whatsapp.meta.events import Direction, MetaErrorInfo, User
-from pipecat_whatsapp.simulator import payloads
-from pipecat_whatsapp.simulator.call import BusinessCall, CallState, Leg, MetaCall, UserCall
+from pipecat_whatsapp.errors import SimulatorError
+from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.simulator import captures, payloads
+from pipecat_whatsapp.simulator.business import Business
+from pipecat_whatsapp.simulator.call import (
+    FAILED,
+    NOT_ANSWERED,
+    REJECTED,
+    BusinessCall,
+    CallState,
+    Leg,
+    MetaCall,
+    Recordable,
+    UserCall,
+)
+from pipecat_whatsapp.simulator.phones import Phones
 from pipecat_whatsapp.simulator.requests import ConnectOrder
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Account, Timing
@@ -24,39 +36,8 @@ _NO_OUTBOUND = ("1", "20", "84", "234")
 """Country codes whose numbers may not call: USA and Canada, Egypt, Vietnam, Nigeria."""
 
 
-class RingingLeg(Leg, Protocol):
-    """The end of a call at a phone that is called."""
-
-    @property
-    def answer_sdp(self) -> str:
-        """Its answer to the business's offer."""
-
-    def on_ringing(self, call: BusinessCall) -> None:
-        """The call is placed: the phone rings."""
-
-
-class Handset(Protocol):
-    """A phone that can be called."""
-
-    @property
-    def user(self) -> User:
-        """Whose it is."""
-
-    async def answer(self, offer_sdp: str) -> RingingLeg:
-        """Get the media of a call ready."""
-
-
-class CallPermissions(Protocol):
-    """What is known of whom the business may call."""
-
-    def check_call(self, user: User) -> None:
-        """Raise `RefusalError` if it may not call this user now."""
-
-    def note_connected(self, user: User, direction: Direction) -> None:
-        """A call was picked up."""
-
-    def note_unanswered(self, user: User) -> None:
-        """The user did not pick up."""
+class NotCallableError(SimulatorError):
+    """The business's settings keep a user's call from reaching it."""
 
 
 class Telephony:
@@ -66,7 +47,8 @@ class Telephony:
         account: The business.
         timing: How long phones ring.
         webhooks: Tells the business.
-        permissions: Whom it may call.
+        business: What Meta keeps of it.
+        phones: Which users can be reached.
 
     Attributes:
         calls: Every call by its id, ended ones too.
@@ -77,25 +59,17 @@ class Telephony:
         account: Account,
         timing: Timing,
         webhooks: WebhookSender,
-        permissions: CallPermissions,
+        business: Business,
+        phones: Phones,
     ) -> None:
         self.calls: dict[str, MetaCall] = {}
         self._account = account
         self._timing = timing
         self._webhooks = webhooks
-        self._permissions = permissions
-        self._phones: list[Handset] = []
+        self._business = business
+        self._phones = phones
         self._connects: deque[float] = deque()
         self._placing = asyncio.Lock()
-
-    def register(self, phone: Handset) -> None:
-        """Let a phone be called; of several phones of one user the youngest rings."""
-        self._phones.append(phone)
-
-    def unregister(self, phone: Handset) -> None:
-        """Let a phone not be called any more."""
-        if phone in self._phones:
-            self._phones.remove(phone)
 
     def ring(
         self,
@@ -110,9 +84,12 @@ class Telephony:
         """Let a user call the business, see `SimulatedMeta.ring`.
 
         Raises:
-            RuntimeError: Nothing is subscribed.
+            NotCallableError: The business takes no calls now.
             ValueError: There is a call of this id already.
         """
+        settings = self._business.settings
+        if settings.sip_enabled or not settings.takes_calls:
+            raise NotCallableError("The business takes no WhatsApp calls by webhook now.")
         call_id = call_id or _new_call_id()
         if call_id in self.calls:
             raise ValueError(f"There is a call {call_id} already.")
@@ -122,9 +99,10 @@ class Telephony:
             leg,
             self,
             offer_sdp=offer_sdp,
-            patience=self._timing.answer_deadline,
+            patience=self._patience(),
             extras=extras,
         )
+        self._business.conversations.open_window(user)
         self._send_connect(call, offer_sdp, timestamp)
         self.calls[call_id] = call
         return call
@@ -137,7 +115,9 @@ class Telephony:
         """
         async with self._placing:
             self._check_number()
-            phone = self._phone_of(order)
+            phone = self._phones.find(order.address)
+            if phone is None:
+                raise RefusalError("This user cannot be called on WhatsApp", code=138001)
             self._check_user(phone.user)
             leg = await phone.answer(order.offer_sdp)
             call = BusinessCall(
@@ -158,8 +138,9 @@ class Telephony:
 
     def on_answered(self, call: MetaCall) -> None:
         """A call was picked up (`CallObserver`)."""
-        self._permissions.note_connected(call.user, call.direction)
+        self._business.permissions.note_connected(call.user, call.direction)
         if isinstance(call, BusinessCall):
+            self._business.conversations.open_window(call.user)
             self._send_status(call, "ACCEPTED")
 
     def on_declined(self, call: MetaCall) -> None:
@@ -168,8 +149,6 @@ class Telephony:
 
     def on_end(self, call: MetaCall, error: MetaErrorInfo | None) -> asyncio.Future[Delivery]:
         """A call ended (`CallObserver`)."""
-        if isinstance(call, BusinessCall) and call.accepted_at is None and error is None:
-            self._permissions.note_unanswered(call.user)
         start_time = None if call.accepted_at is None else int(call.accepted_at)
         value = payloads.terminate(
             self._account,
@@ -178,16 +157,60 @@ class Telephony:
             start_time=start_time,
             error=error,
         )
-        return self._webhooks.send("calls", value)
+        farewell = self._webhooks.send("calls", value)
+        self._follow_up(call)
+        return farewell
 
     def close(self) -> None:
         """Forget the calls that are left."""
         for call in self.calls.values():
             call.cancel_deadline()
 
+    def _patience(self) -> float:
+        """How long a user's call rings: voicemail may take it before Meta gives up."""
+        voicemail, deadline = self._business.settings.voicemail, self._timing.answer_deadline
+        if voicemail is None or voicemail.timeout is None:
+            return deadline
+        return min(deadline, voicemail.timeout)
+
+    def _follow_up(self, call: MetaCall) -> None:
+        """What a call leads to once it is over."""
+        if call.accepted_at is not None:
+            self._publish(call)
+        elif isinstance(call, BusinessCall):
+            if call.ended_reason != FAILED:
+                self._business.permissions.note_unanswered(call.user)
+        elif self._goes_to_voicemail(call):
+            self._send_voicemail(call)
+        if isinstance(call, UserCall) and self._business.settings.gives_call_back:
+            self._business.conversations.grant_call_back(call.user, call.id)
+
+    def _publish(self, call: MetaCall) -> None:
+        """Send what Meta was to make of the call (Meta: call recording, call transcription)."""
+        sound = call.leg.recorded() if isinstance(call.leg, Recordable) else b""
+        for kind in sorted(call.captures):
+            file = self._business.media.put(*captures.make(kind, sound))
+            value = payloads.media_available(
+                self._account, call.facts, kind, file, timestamp=int(time.time())
+            )
+            self._webhooks.send("calls", value)
+
+    def _goes_to_voicemail(self, call: MetaCall) -> bool:
+        voicemail = self._business.settings.voicemail
+        if voicemail is None:
+            return False
+        if call.ended_reason == REJECTED:
+            return voicemail.on_reject
+        return call.ended_reason == NOT_ANSWERED and voicemail.timeout is not None
+
+    def _send_voicemail(self, call: MetaCall) -> None:
+        """Deliver what the caller said to Meta's announcement (Meta: voicemail)."""
+        file = self._business.media.put(*captures.make("recording", b""))
+        value = payloads.voicemail(self._account, call.facts, file, timestamp=int(time.time()))
+        self._webhooks.send("messages", value)
+
     def _check_number(self) -> None:
-        if not self._webhooks.subscribed:
-            raise RefusalError("No app is subscribed to calls, so none can be placed", code=138018)
+        self._business.settings.check_placing()
         if self._account.display_phone_number.startswith(_NO_OUTBOUND):
             raise RefusalError("Numbers of this country cannot place calls", code=138013)
         while self._connects and self._connects[0] < time.monotonic() - DAY:
@@ -197,16 +220,10 @@ class Telephony:
         if len(self._live_calls()) >= self._account.concurrent_calls:
             raise RefusalError("Too many calls at the same time", code=138002, status=429)
 
-    def _phone_of(self, order: ConnectOrder) -> Handset:
-        for phone in reversed(self._phones):
-            if order.is_for(phone.user):
-                return phone
-        raise RefusalError("This user cannot be called on WhatsApp", code=138001)
-
     def _check_user(self, user: User) -> None:
         if any(call.user.key == user.key for call in self._live_calls()):
             raise RefusalError("A call with this user is going on already", code=138003)
-        self._permissions.check_call(user)
+        self._business.permissions.check_call(user)
 
     def _live_calls(self) -> list[MetaCall]:
         return [call for call in self.calls.values() if call.state is not CallState.ENDED]

@@ -38,7 +38,7 @@ class Delivery:
             joined with "+" for a batch; "raw" for bytes that were sent as given.
         call_id: The call concerned, if it is exactly one.
         attempt: 1 for the first try of a webhook, and of each duplicate; 0 for a webhook that
-            was never sent: it was to be lost, or the simulator ended.
+            was never sent: it was to be lost, nobody had subscribed, or the simulator ended.
         status: HTTP status of the answer; None when none came in time.
     """
 
@@ -58,6 +58,10 @@ class _Webhook:
     def undelivered(self) -> Delivery:
         return Delivery(time.monotonic(), self.kind, self.call_id, attempt=0, status=None)
 
+    @property
+    def field(self) -> str:
+        return str(self.changes[0]["field"]) if self.changes else "calls"
+
     @classmethod
     def merge(cls, webhooks: Sequence[_Webhook]) -> _Webhook:
         call_ids = {webhook.call_id for webhook in webhooks}
@@ -72,16 +76,17 @@ _Held = tuple[_Webhook, asyncio.Future[Delivery]]
 
 
 class WebhookSender:
-    """Sends webhooks to the subscribed address, in tasks of its own.
+    """Sends webhooks to where they are subscribed, in tasks of its own.
 
     Webhooks of one call go out in the order in which they came up: each waits until the one
     before has been tried once. Repeats of a failed one do not hold back the next. `Faults`
     change all of it.
 
     Args:
-        account: Whose secret signs, and whose token verifies.
+        account: Whose secret signs.
         timing: Time-out and retry delays.
         faults: Losses, duplicates, delays and holding; read when a webhook comes up or is released.
+        address: Gives the URL for the webhooks of a field; None for nowhere.
         on_delivery: Awaited after each try.
     """
 
@@ -90,13 +95,15 @@ class WebhookSender:
         account: Account,
         timing: Timing,
         faults: Faults,
+        *,
+        address: Callable[[str], str | None],
         on_delivery: Callable[[Delivery], Awaitable[None]],
     ) -> None:
         self._account = account
         self._timing = timing
         self._faults = faults
+        self._address = address
         self._on_delivery = on_delivery
-        self._url: str | None = None
         self._client: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[Delivery]] = set()
         self._held: list[_Held] = []
@@ -119,36 +126,30 @@ class WebhookSender:
         if client is not None:
             await client.close()
 
-    @property
-    def subscribed(self) -> bool:
-        """Whether there is an address to send to."""
-        return self._url is not None
+    async def verify(self, url: str, token: str) -> None:
+        """Ask a webhook address whether it wants webhooks (Meta: webhooks, verification).
 
-    async def subscribe(self, url: str) -> None:
-        """Verify a webhook address and send to it from now on (Meta: webhooks, verification).
+        Args:
+            url: The address.
+            token: The business's verification token.
 
         Raises:
             SubscriptionError: The answer was not 200 with the challenge as its whole body.
         """
         # A leading zero shows whether the business echoes the challenge or parses it.
         challenge = f"0{secrets.randbelow(10**9):09}"
-        status, body = await self._challenge(url, challenge)
+        status, body = await self._challenge(url, challenge, token)
         if status != 200:
             raise SubscriptionError(f"The webhook answered the verification with HTTP {status}.")
         if body != challenge.encode():
             raise SubscriptionError("The webhook did not answer with the challenge as it was sent.")
-        self._url = url
 
     def send(self, field: str, value: Json) -> asyncio.Future[Delivery]:
         """Sign and deliver a change in the background, or keep or lose it if faults say so.
 
         Returns:
             The last try, once it is done or given up. Need not be awaited.
-
-        Raises:
-            RuntimeError: Nothing is subscribed.
         """
-        self._address()
         kind, call_id = describe(field, value)
         webhook = _Webhook(kind, call_id, ({"field": field, "value": value},))
         item = webhook, asyncio.get_running_loop().create_future()
@@ -161,11 +162,7 @@ class WebhookSender:
         return item[1]
 
     async def send_raw(self, body: bytes, headers: Mapping[str, str]) -> Delivery:
-        """Post bytes once, as they are and unsigned.
-
-        Raises:
-            RuntimeError: Nothing is subscribed.
-        """
+        """Post bytes once, as they are and unsigned, to where webhooks about calls go."""
         return await self._post(_Webhook("raw", None, ()), body, headers, attempt=1)
 
     async def release(self, *, batch: bool = False, reverse: bool = False) -> list[Delivery]:
@@ -186,6 +183,8 @@ class WebhookSender:
         return await asyncio.gather(*map(self._start, groups))
 
     def _is_lost(self, webhook: _Webhook) -> bool:
+        if self._address(webhook.field) is None:
+            return True
         if self._faults.standby and not all(map(reaches_standby, webhook.changes)):
             return True
         return self._faults.loses(webhook.kind)
@@ -235,9 +234,11 @@ class WebhookSender:
     async def _post(
         self, webhook: _Webhook, body: bytes, headers: Mapping[str, str], *, attempt: int
     ) -> Delivery:
-        url, client = self._address(), self._open_client()
+        url, client = self._address(webhook.field), self._open_client()
         at = time.monotonic()
         status: int | None = None
+        if url is None:
+            return webhook.undelivered()
         try:
             async with client.post(
                 url, data=body, headers=headers, allow_redirects=False
@@ -249,11 +250,11 @@ class WebhookSender:
         await self._on_delivery(delivery)
         return delivery
 
-    async def _challenge(self, url: str, challenge: str) -> tuple[int, bytes]:
+    async def _challenge(self, url: str, challenge: str, token: str) -> tuple[int, bytes]:
         query = {
             "hub.mode": "subscribe",
             "hub.challenge": challenge,
-            "hub.verify_token": self._account.verification_token,
+            "hub.verify_token": token,
         }
         try:
             async with self._open_client().get(
@@ -262,11 +263,6 @@ class WebhookSender:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SubscriptionError(f"The webhook could not be reached: {error!r}") from error
-
-    def _address(self) -> str:
-        if self._url is None:
-            raise RuntimeError("No webhook is subscribed: call subscribe() first.")
-        return self._url
 
     def _open_client(self) -> aiohttp.ClientSession:
         if self._client is None:
