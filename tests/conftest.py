@@ -17,6 +17,8 @@ from pipecat_whatsapp.calls.call import CallReport
 
 if TYPE_CHECKING:
     from links import Link
+    from pipecat_whatsapp.meta.graph import GraphClient
+    from scripted_graph import ScriptedGraph
 
 
 class Reports(asyncio.Queue[CallReport]):
@@ -55,6 +57,25 @@ async def link() -> AsyncIterator[Link]:
     from links import Link
 
     async with Link() as made:
+        yield made
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedGraph]:
+    """A Graph API that does as it is told."""
+    from scripted_graph import served
+
+    async with served() as made:
+        yield made
+
+
+@pytest.fixture
+async def graph(scripted: ScriptedGraph) -> AsyncIterator[GraphClient]:
+    """A client of it that is quick to try again."""
+    from pipecat_whatsapp.meta.graph import GraphClient
+    from scripted_graph import TOKEN
+
+    async with GraphClient(token=TOKEN, url=scripted.url, retry_pauses=(0, 0)) as made:
         yield made
 
 

@@ -60,6 +60,11 @@ REFUSALS: dict[int, Refusal] = {
         "and its system user the WhatsApp account.",
     ),
     613: Refusal(RateLimitError, "Ask for call permissions less often.", True),
+    2200: Refusal(
+        InvalidRequestError,
+        "See that the webhook's address can be reached from the internet by https, and that it "
+        "knows the verification token.",
+    ),
     80007: Refusal(
         RateLimitError, "Send fewer requests: the account has used up its share of the hour.", True
     ),
@@ -86,6 +91,10 @@ REFUSALS: dict[int, Refusal] = {
     131056: Refusal(RateLimitError, "Send this user fewer messages at a time.", True),
     131062: Refusal(
         UncallableError, "Address the user by phone number: a user id is not allowed here."
+    ),
+    132000: Refusal(InvalidRequestError, "Fill every place of the template, and no more."),
+    132001: Refusal(
+        InvalidRequestError, "Use the name and language of a template that Meta has approved."
     ),
     138000: Refusal(CallingUnavailableError, "Switch calling on in the number's settings."),
     138001: Refusal(

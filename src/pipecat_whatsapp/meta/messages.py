@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from pipecat_whatsapp.meta.answers import first_id
 from pipecat_whatsapp.meta.checks import (
@@ -171,25 +170,6 @@ def call_button(*, ttl_minutes: int | None = None, payload: str | None = None) -
         "sub_type": "voice_call",
         "parameters": [{"type": name, name: value} for name, value in filled.items()],
     }
-
-
-def call_link(phone: str, payload: str | None = None) -> str:
-    """A link that calls the business number, on phones.
-
-    Source: Meta, call button messages and deep links.
-
-    Args:
-        phone: The business number in digits, with its country code.
-        payload: Comes back as the call's `deeplink_payload`; 512 characters at most. Who has the
-            link can change it.
-
-    Raises:
-        InvalidRequestError: The payload is too long.
-    """
-    if payload is None:
-        return f"https://wa.me/call/{phone}"
-    check_length("link's payload", payload, MAX_PAYLOAD_CHARS)
-    return f"https://wa.me/call/{phone}?{urlencode({'biz_payload': payload})}"
 
 
 def _button(ttl_minutes: int | None, payload: str | None) -> dict[str, Any]:
