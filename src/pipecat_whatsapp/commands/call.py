@@ -14,7 +14,7 @@ import typer
 from pipecat_whatsapp.commands import environment, terminal
 from pipecat_whatsapp.errors import WhatsAppError
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds until the attempt is decided: a permission may be asked for, and it rings for a while."""
 
 
@@ -29,17 +29,20 @@ def call(
         typer.Option(metavar="TEXT", help="Ask the user for permission first, with these words."),
     ] = None,
     url: Annotated[str, typer.Option(help="Where the bot listens.")] = environment.BOT_URL,
+    phone_number_id: environment.PhoneNumberId = None,
     env_file: environment.EnvFile = Path(".env"),
 ) -> None:
     """Have the running bot call somebody."""
-    answer = terminal.run(_call(number, ask, url, env_file))
+    answer = terminal.run(_call(number, ask, url, phone_number_id, env_file))
     outcome, detail = answer.get("outcome", "unknown"), answer.get("detail")
     typer.echo(f"{outcome}: {detail}" if detail else outcome)
     if outcome != "answered":
         raise typer.Exit(1)
 
 
-async def _call(number: str, ask: str | None, url: str, env_file: Path) -> dict[str, Any]:
+async def _call(
+    number: str, ask: str | None, url: str, phone_number_id: str | None, env_file: Path
+) -> dict[str, Any]:
     from pipecat_whatsapp.meta.address import read_user
 
     user = read_user(number)
@@ -48,6 +51,7 @@ async def _call(number: str, ask: str | None, url: str, env_file: Path) -> dict[
     secret = environment.values(environ, environment.APP_SECRET)[0]
     order = {
         "to": user.phone or user.user_id,
+        "phone_number_id": phone_number_id,
         "ask_permission": ask,
         "timestamp": int(time.time()),
         "nonce": secrets.token_hex(16),

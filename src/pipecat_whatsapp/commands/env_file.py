@@ -1,0 +1,50 @@
+"""Writes variables into a `.env` file, and leaves the rest of it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipecat_whatsapp.commands.dialogue import Dialogue
+from pipecat_whatsapp.commands.environment import values
+from pipecat_whatsapp.errors import ConfigError
+
+
+def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[str]:
+    """Write variables that are not there yet; a different value goes only with consent.
+
+    The file is for its owner's eyes only from then on.
+
+    Args:
+        path: The file, which may not exist.
+        variables: Their names and values.
+        dialogue: Asked for the consent.
+
+    Returns:
+        The names of those that were written.
+
+    Raises:
+        ConfigError: The file cannot be read or written, or there is no consent.
+    """
+    from dotenv import dotenv_values, set_key
+
+    path = path.resolve()
+    try:
+        found = {name: value or "" for name, value in dotenv_values(path).items()}
+        new = {name: value for name, value in variables.items() if not _holds(found, name, value)}
+        for name in new:
+            if found.get(name):
+                dialogue.demand(f"{name} in {path.name} has another value. Replace it?")
+        if new:
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+        for name, value in new.items():
+            set_key(path, name, value, quote_mode="auto")
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{path} cannot be written ({error}): repair or remove it.") from error
+    return list(new)
+
+
+def _holds(found: Mapping[str, str], name: str, value: str) -> bool:
+    """Whether a variable has a value, alone or as one of several."""
+    return value in values(found, name)
