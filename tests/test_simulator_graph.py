@@ -228,6 +228,12 @@ async def test_an_id_rings_once(meta: SimulatedMeta) -> None:
         meta.ring(Phone(), OFFER, ADA, call_id="wacid.A==")
 
 
+async def test_a_number_set_to_sdes_gets_other_offers(meta: SimulatedMeta) -> None:
+    assert meta.offer_variant == "today"
+    meta.business.settings.write({"srtp_key_exchange_protocol": "SDES"})
+    assert meta.offer_variant == "sdes"
+
+
 # What a call's state forbids
 
 

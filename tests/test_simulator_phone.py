@@ -43,6 +43,7 @@ class FakeMeta:
         self.call = FakeCall()
         self.refuses = False
         self.phones: list[Phone] = []
+        self.offer_variant = "today"
 
     @property
     def business(self) -> SimulatedBusiness:
@@ -115,8 +116,14 @@ async def test_a_ring_carries_the_offer_the_user_and_the_payloads(
     assert call.id == "wacid.1"
     assert meta.user == ADA
     assert meta.payloads == ("button", "link")
-    assert "m=audio" in meta.offer
+    assert "a=fingerprint" in meta.offer
     await phone.dial(offer_variant="sdes")
+    assert "a=crypto" in meta.offer
+
+
+async def test_the_settings_of_the_business_shape_the_offer(meta: FakeMeta, phone: Phone) -> None:
+    meta.offer_variant = "sdes"
+    await phone.dial()
     assert "a=crypto" in meta.offer
 
 

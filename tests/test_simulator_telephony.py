@@ -263,6 +263,25 @@ async def test_the_number_of_calls_is_limited(business: Business) -> None:
         assert refused(await post(meta, connect_body())) == (429, 138005)
 
 
+async def test_a_business_that_cannot_pay_neither_calls_nor_is_called(business: Business) -> None:
+    async with SimulatedMeta(Account(can_pay=False)) as meta:
+        await meta.subscribe(business.url)
+        assert refused(await post(meta, connect_body())) == (400, 131044)
+        meta.ring(Phone(), OFFER, ADA)
+        await meta.wait_delivery("calls")
+    value = business.webhooks[0].value
+    assert "calls" not in value
+    assert value["errors"][0]["code"] == 131044
+
+
+async def test_a_test_number_calls_only_whom_it_may(business: Business) -> None:
+    account = Account(allowed_recipients=frozenset({"4915550003333"}))
+    async with SimulatedMeta(account) as meta:
+        await meta.subscribe(business.url)
+        assert refused(await post(meta, connect_body())) == (400, 131030)
+        assert refused(await post(meta, connect_body(to="4915550003333"))) == (400, 138001)
+
+
 async def test_a_number_without_calling_places_no_call(meta: SimulatedMeta, phone: Phone) -> None:
     meta.business.settings.write({"status": "DISABLED"})
     assert refused(await post(meta, connect_body())) == (401, 138000)

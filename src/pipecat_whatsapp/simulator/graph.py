@@ -186,6 +186,11 @@ class SimulatedMeta(Journal):
             leg, offer_sdp, user, extras=extras, call_id=call_id, timestamp=timestamp
         )
 
+    @property
+    def offer_variant(self) -> str:
+        """The form of offers to the business, see `write_offer`."""
+        return "sdes" if self.business.settings.uses_sdes else "today"
+
     def register(self, phone: Handset) -> None:
         """Let a phone be reached; of several phones of one user, the youngest is."""
         self._phones.register(phone)

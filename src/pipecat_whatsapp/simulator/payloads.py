@@ -32,6 +32,7 @@ _MESSAGES = {
     131026: "Message undeliverable",
     131030: "The recipient is not on the list of allowed numbers",
     131047: "Re-engagement message",
+    131044: "Business eligibility payment issue",
     131055: "The number is in SIP mode",
     132000: "Number of template parameters does not match",
     132001: "The template does not exist",
@@ -202,6 +203,11 @@ def voicemail(account: Account, call: CallFacts, file: MediaFile, *, timestamp: 
         audio=_media(file),
     )
     return addressed(account, {"contacts": [contact(call.user)], "messages": [message]})
+
+
+def notice(account: Account, error: MetaErrorInfo) -> Json:
+    """The value that tells of an error that belongs to no call that the business knows."""
+    return addressed(account, {"errors": [webhook_error(error)]})
 
 
 def webhook_error(error: MetaErrorInfo) -> Json:

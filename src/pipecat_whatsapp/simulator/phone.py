@@ -49,6 +49,10 @@ class Exchange(Protocol):
     def business(self) -> Business:
         """What Meta keeps of the business."""
 
+    @property
+    def offer_variant(self) -> str:
+        """The form of offers to the business, see `write_offer`."""
+
     def register(self, phone: Phone) -> None:
         """Let the phone be called."""
 
@@ -103,14 +107,15 @@ class Phone(Inbox):
         *,
         cta_payload: str | None = None,
         deeplink_payload: str | None = None,
-        offer_variant: str = "today",
+        offer_variant: str | None = None,
     ) -> PhoneCall:
         """Call the business; returns when it rings.
 
         Args:
             cta_payload: Payload of the call button that was tapped.
             deeplink_payload: Payload of the link that was opened.
-            offer_variant: The form of the offer, see `write_offer`.
+            offer_variant: The form of the offer, see `write_offer`; by default that which the
+                business's settings ask for.
 
         Raises:
             ValueError: There is no such form of offer.
@@ -119,7 +124,7 @@ class Phone(Inbox):
         endpoint = await LiteEndpoint.open(self._host, self.network)
         call = PhoneCall(endpoint, rules=self._rules, dtx=self._dtx)
         try:
-            offer = call.offer(offer_variant)
+            offer = call.offer(offer_variant or self._meta.offer_variant)
             payloads = {"cta_payload": cta_payload, "deeplink_payload": deeplink_payload}
             call.meta_call = self._meta.ring(call, offer, self.user, **payloads)
         except BaseException:

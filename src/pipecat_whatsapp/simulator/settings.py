@@ -23,6 +23,7 @@ class Account:
             number that is none.
         concurrent_calls: How many calls the number may have at once.
         connects_per_day: How many calls the number may place in 24 hours.
+        can_pay: Whether the business has a valid payment method.
     """
 
     token: str = field(default="EAA-simulated-token", repr=False)
@@ -35,6 +36,7 @@ class Account:
     allowed_recipients: frozenset[str] | None = None
     concurrent_calls: int = 1000
     connects_per_day: int = 10_000
+    can_pay: bool = True
 
 
 @dataclass(frozen=True)

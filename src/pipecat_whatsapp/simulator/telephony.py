@@ -11,6 +11,7 @@ from collections import deque
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator import captures, payloads
+from pipecat_whatsapp.simulator.address import Address
 from pipecat_whatsapp.simulator.business import Business
 from pipecat_whatsapp.simulator.call import (
     FAILED,
@@ -31,6 +32,14 @@ from pipecat_whatsapp.simulator.webhooks import Delivery, WebhookSender
 
 DAY = 24 * 3600.0
 """Seconds of a day."""
+
+NO_PAYMENT = 131044
+
+_NO_PAYMENT = MetaErrorInfo(
+    code=NO_PAYMENT,
+    title="Business eligibility payment issue",
+    message="There is no valid payment method, so the call was not put through",
+)
 
 _NO_OUTBOUND = ("1", "20", "84", "234")
 """Country codes whose numbers may not call: USA and Canada, Egypt, Vietnam, Nigeria."""
@@ -103,7 +112,10 @@ class Telephony:
             extras=extras,
         )
         self._business.conversations.open_window(user)
-        self._send_connect(call, offer_sdp, timestamp)
+        if self._account.can_pay:
+            self._send_connect(call, offer_sdp, timestamp)
+        else:
+            self._webhooks.send("calls", payloads.notice(self._account, _NO_PAYMENT))
         self.calls[call_id] = call
         return call
 
@@ -114,7 +126,8 @@ class Telephony:
             RefusalError: The business may not, or the user cannot be called.
         """
         async with self._placing:
-            self._check_number()
+            self._check_number(order.address)
+            self._check_limits()
             phone = self._phones.find(order.address)
             if phone is None:
                 raise RefusalError("This user cannot be called on WhatsApp", code=138001)
@@ -209,10 +222,17 @@ class Telephony:
         value = payloads.voicemail(self._account, call.facts, file, timestamp=int(time.time()))
         self._webhooks.send("messages", value)
 
-    def _check_number(self) -> None:
+    def _check_number(self, address: Address) -> None:
+        account, allowed = self._account, self._account.allowed_recipients
         self._business.settings.check_placing()
-        if self._account.display_phone_number.startswith(_NO_OUTBOUND):
+        if not account.can_pay:
+            raise RefusalError("There is no valid payment method", code=NO_PAYMENT)
+        if account.display_phone_number.startswith(_NO_OUTBOUND):
             raise RefusalError("Numbers of this country cannot place calls", code=138013)
+        if allowed is not None and address.phone not in allowed:
+            raise RefusalError("A test number calls only the numbers on its list", code=131030)
+
+    def _check_limits(self) -> None:
         while self._connects and self._connects[0] < time.monotonic() - DAY:
             self._connects.popleft()
         if len(self._connects) >= self._account.connects_per_day:
