@@ -164,7 +164,8 @@ class GraphHttp:
     def _checked_media_url(self, url: str) -> URL:
         """Read an address as it will be used, and see that it is Meta's."""
         try:
-            address = URL(url)
+            # As it is: some addresses are signed.
+            address = URL(url, encoded=True)
             is_graph = address.origin() == URL(self._base).origin()
         except ValueError:
             address, is_graph = URL(), False
