@@ -84,6 +84,8 @@ READ: dict[str, list[Event]] = {
             start_time=1790000013,
             end_time=1790000033,
             duration=20,
+            cta_payload="order-12345",
+            deeplink_payload="spring",
             biz_opaque_callback_data="order-7",
         )
     ],
@@ -131,7 +133,9 @@ READ: dict[str, list[Event]] = {
             url="https://example.com/media/4",
         )
     ],
-    "call_created": [CallCreated(**CALL, timestamp=1790000000)],
+    "call_created": [
+        CallCreated(**CALL, timestamp=1790000000, direction=Direction.OUTBOUND, user=ADA)
+    ],
     "errors_alone": [
         ErrorNotice(**NUMBER, timestamp=1790000001, errors=(MetaErrorInfo(131044, "Payment"),))
     ],
@@ -150,7 +154,9 @@ READ: dict[str, list[Event]] = {
             **REPLY | {"user": ADA},
             call_id=WACID,
             media_id="300000000000005",
+            sha256="c2hhMjU2",
             mime_type="audio/ogg; codecs=opus",
+            url="https://example.com/media/5",
         ),
     ],
     "text_message": [
@@ -159,6 +165,9 @@ READ: dict[str, list[Event]] = {
         )
     ],
     "user_id_changed": [UserChanged(**REPLY, previous_user_id="DE.900000000000000009")],
+    "user_number_changed": [
+        UserChanged(**REPLY | {"user": User("4915550007777")}, previous_phone=PHONE)
+    ],
     "message_statuses": [
         MessageStatus(
             **NUMBER,
@@ -184,6 +193,7 @@ READ: dict[str, list[Event]] = {
             timestamp=1790000001,
             event="ACCOUNT_VIOLATION",
             violation="USER_INITIATED_CALLS_LOW_PICKUP_RATE",
+            remediation="Pick up calls.",
         )
     ],
     "account_restriction": [
@@ -303,6 +313,64 @@ def test_a_missing_sdp_type_follows_from_the_direction() -> None:
     event = read_call(direction="business_initiated", session={"sdp": SDP})
     assert isinstance(event, CallConnect)
     assert (event.direction, event.sdp_type) == (Direction.OUTBOUND, "answer")
+
+
+def read_message(**message: Any) -> Event:
+    sent = {"from": PHONE, "id": "wamid.EXAMPLE1", **message}
+    (event,) = parse_webhook(body_of({"messages": [sent]}, field="messages"))
+    return event
+
+
+AUDIO = {"id": "300000000000005"}
+
+
+def test_an_audio_message_is_a_voicemail_only_with_the_id_of_a_call() -> None:
+    event = read_message(type="audio", audio=AUDIO)
+    assert isinstance(event, MessageReceived)
+    assert isinstance(read_message(id=WACID, type="audio", audio=AUDIO), Voicemail)
+    assert isinstance(read_message(id=WACID, type="text"), MessageReceived)
+
+
+def test_a_voicemail_that_names_no_file_is_unknown() -> None:
+    event = read_message(id=WACID, type="audio", audio={"mime_type": "audio/ogg"})
+    assert event == UnknownEvent(**NUMBER, kind="messages/audio", reason="it names no file")
+
+
+@pytest.mark.parametrize(
+    ("sender", "system", "user", "previous"),
+    [
+        # The old id is named, or is that of the sender.
+        ({}, {"user_id": "DE.2", "previous_user_id": "DE.1"}, User(PHONE, "DE.2"), "DE.1"),
+        ({"from_user_id": "DE.1"}, {"user_id": "DE.2"}, User(PHONE, "DE.2"), "DE.1"),
+        # The sender already has the new id: the old one is not known.
+        ({"from_user_id": "DE.2"}, {"user_id": "DE.2"}, User(PHONE, "DE.2"), None),
+        ({}, {"user_id": "DE.2", "parent_user_id": PARENT}, User(PHONE, "DE.2", PARENT), None),
+        ({"from_user_id": "DE.1"}, {}, User(PHONE, "DE.1"), None),
+    ],
+)
+def test_a_changed_user_is_told_with_what_is_known(
+    sender: dict[str, str], system: dict[str, str], user: User, previous: str | None
+) -> None:
+    system = {"type": "USER_CHANGED_USER_ID", **system}
+    event = read_message(type="system", system=system, **sender)
+    assert event == UserChanged(**NUMBER, user=user, previous_user_id=previous)
+
+
+def test_a_changed_number_is_told_with_the_new_one() -> None:
+    system = {"type": "user_changed_number", "wa_id": "4915550007777", "user_id": "DE.2"}
+    event = read_message(type="system", system=system, from_user_id="DE.1")
+    assert event == UserChanged(
+        **NUMBER,
+        user=User("4915550007777", "DE.2"),
+        previous_user_id="DE.1",
+        previous_phone=PHONE,
+    )
+
+
+def test_other_system_messages_stay_messages() -> None:
+    event = read_message(type="system", system={"type": "customer_identity_changed"})
+    assert isinstance(event, MessageReceived)
+    assert event.type == "system"
 
 
 def test_long_payloads_are_cut_and_half_characters_replaced() -> None:
