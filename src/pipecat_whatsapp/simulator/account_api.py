@@ -15,6 +15,7 @@ from pipecat_whatsapp.simulator.webhooks import SubscriptionError
 
 OBJECT = "whatsapp_business_account"
 NOT_VERIFIED = 2200
+MAX_OVERRIDE = 200
 
 APP_NAME = "Simulated app"
 VERIFIED_NAME = "Simulated business"
@@ -68,6 +69,8 @@ class AccountApi:
         configuration = _parameters(question).get("webhook_configuration")
         if not isinstance(configuration, dict):
             raise RefusalError("webhook_configuration is missing")
+        if not self._subscriptions.has_account:
+            raise RefusalError("The app is not subscribed to the WhatsApp Business Account")
         self._subscriptions.number_override = await self._override(configuration)
         return _DONE
 
@@ -119,6 +122,8 @@ class AccountApi:
         if not given:
             return None
         url = _url(given, "override_callback_uri")
+        if len(url) > MAX_OVERRIDE:
+            raise RefusalError(f"override_callback_uri has more than {MAX_OVERRIDE} characters")
         await self._check_address(url, parameters.get("verify_token"))
         return url
 

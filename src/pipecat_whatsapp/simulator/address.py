@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.rules import RefusalError
+from pipecat_whatsapp.simulator.settings import Account
+
+NOT_ALLOWED = 131030
 
 _PHONE = re.compile(r"\+?[0-9]{5,15}")
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
@@ -19,7 +22,7 @@ class Address:
 
     Parameters:
         phone: The phone number in digits, which wins over the id.
-        user_id: The business-scoped id; None when there is a phone number.
+        user_id: The business-scoped id, be it the parent's; None when there is a phone number.
         given: What the request said.
     """
 
@@ -34,7 +37,9 @@ class Address:
 
     def means(self, user: User) -> bool:
         """Whether this user is meant."""
-        return user.phone == self.phone if self.phone else user.user_id == self.user_id
+        if self.phone:
+            return user.phone == self.phone
+        return self.user_id in (user.user_id, user.parent_user_id)
 
 
 def read_address(
@@ -60,3 +65,14 @@ def read_address(
     if not _USER_ID.fullmatch(recipient):
         raise RefusalError(f"{user_id} is not a user id")
     return Address(None, recipient, recipient)
+
+
+def check_allowed(address: Address, account: Account) -> None:
+    """Check that a number may write to a user, and call them: a test number's list is short.
+
+    Raises:
+        RefusalError: 131030: the user is not on it.
+    """
+    allowed = account.allowed_recipients
+    if allowed is not None and address.phone not in allowed:
+        raise RefusalError("The user is not on the test number's list", code=NOT_ALLOWED)

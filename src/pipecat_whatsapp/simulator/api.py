@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from pipecat_whatsapp.simulator.account_api import AccountApi, Verify
-from pipecat_whatsapp.simulator.address import Address, read_address
+from pipecat_whatsapp.simulator.address import check_allowed, read_address
 from pipecat_whatsapp.simulator.business import Business
 from pipecat_whatsapp.simulator.media import DOWNLOAD_PATH
 from pipecat_whatsapp.simulator.messages import read_message
@@ -25,7 +25,6 @@ from pipecat_whatsapp.simulator.tokens import (
     Token,
 )
 
-NOT_ALLOWED = 131030
 UNKNOWN_PATH = 2500
 NO_OBJECT = 33
 
@@ -121,20 +120,16 @@ class Api:
         body = _body(question)
         address = read_address(body)
         message = read_message(body, self._business.conversations.templates)
-        self._check_allowed(address)
-        sent = self._business.conversations.send(address, message)
-        contact = known(input=address.given, wa_id=address.phone, user_id=address.user_id)
+        check_allowed(address, self._account)
+        if message.asks_permission:
+            self._business.settings.check_asking()
+        user, sent = self._business.conversations.send(address, message)
+        contact = known(input=address.given, wa_id=address.phone, user_id=user.user_id)
         return {
             "messaging_product": "whatsapp",
             "contacts": [contact],
             "messages": [{"id": sent.id}],
         }
-
-    def _check_allowed(self, address: Address) -> None:
-        allowed = self._account.allowed_recipients
-        if allowed is not None and address.phone not in allowed:
-            details = "A test number writes only to the numbers on its list"
-            raise RefusalError(details, code=NOT_ALLOWED)
 
     async def _read_settings(self, question: Question) -> Json:
         asked = question.query.get("include_sip_credentials") == "true"
@@ -151,14 +146,12 @@ class Api:
         form = question.form
         if form.get("messaging_product") != "whatsapp":
             raise RefusalError('messaging_product must be "whatsapp"')
-        file, mime_type = form.get("file"), form.get("type")
+        file, use_case = form.get("file"), form.get("use_case")
         if not isinstance(file, web.FileField):
             raise RefusalError("file is missing")
-        if not isinstance(mime_type, str) or not mime_type:
-            raise RefusalError("type is missing")
-        use_case = form.get("use_case")
-        if use_case is not None and not isinstance(use_case, str):
+        if not isinstance(use_case, str | None):
             raise RefusalError("use_case must be a text")
+        mime_type = str(form.get("type", file.content_type))
         return {"id": self._business.media.upload(file.file.read(), mime_type, use_case)}
 
     async def _describe_file(self, question: Question) -> Json:

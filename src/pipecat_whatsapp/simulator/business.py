@@ -63,9 +63,11 @@ class Business:
         self.media = MediaStore(host, clock)
         self.settings = CallingSettings(
             enabled=enabled,
+            calls_users=account.may_call_users,
             test_number=is_test,
             clock=clock,
             announcements=self.media.announcements,
+            app_id=account.app_id,
             is_subscribed=lambda: subscriptions.is_subscribed("calls"),
             on_update=self._tell_settings,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipecat_whatsapp.simulator.payloads import Json
+from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings_rules import check_keys, check_status, demand, objects
 
 DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
@@ -16,11 +17,16 @@ MAX_SPANS_A_DAY = 2
 MAX_HOLIDAYS = 20
 
 _TIME = re.compile(r"([01][0-9]|2[0-3])[0-5][0-9]")
+_Days = defaultdict[str, list[tuple[str, str]]]
 _KEYS = {"status", "timezone_id", "weekly_operating_hours", "holiday_schedule"}
 
 
-def check_call_hours(hours: Json) -> None:
+def check_call_hours(hours: Json, now: float) -> None:
     """Check `call_hours` as Meta does (Meta: call settings).
+
+    Args:
+        hours: What was sent.
+        now: Unix seconds: a holiday must not be over.
 
     Raises:
         RefusalError: Something is missing, unknown, out of bounds, or overlaps.
@@ -29,12 +35,15 @@ def check_call_hours(hours: Json) -> None:
     check_status("call_hours.status", hours.get("status"))
     if hours["status"] == "DISABLED" and hours.keys() == {"status"}:
         return
-    demand(_zone(hours) is not None, "call_hours.timezone_id is not a time zone")
+    zone = _zone(hours)
+    if zone is None:
+        raise RefusalError("call_hours.timezone_id is not a time zone")
     weekly = objects("call_hours.weekly_operating_hours", hours.get("weekly_operating_hours"))
     if hours["status"] == "ENABLED":
         demand(bool(weekly), "call_hours.weekly_operating_hours is missing")
     _check_week(weekly)
-    _check_holidays(objects("call_hours.holiday_schedule", hours.get("holiday_schedule", [])))
+    holidays = objects("call_hours.holiday_schedule", hours.get("holiday_schedule", []))
+    _check_holidays(holidays, f"{datetime.fromtimestamp(now, zone):%Y-%m-%d}")
 
 
 def is_open(hours: Json, now: float) -> bool:
@@ -47,7 +56,7 @@ def is_open(hours: Json, now: float) -> bool:
     zone = _zone(hours)
     if hours.get("status") != "ENABLED" or zone is None:
         return True
-    local = datetime.fromtimestamp(now, UTC).astimezone(zone)
+    local = datetime.fromtimestamp(now, zone)
     time, today, weekday = f"{local:%H%M}", f"{local:%Y-%m-%d}", DAYS[local.weekday()]
     if any(
         holiday["date"] == today and holiday["start_time"] <= time <= holiday["end_time"]
@@ -61,24 +70,30 @@ def is_open(hours: Json, now: float) -> bool:
 
 
 def _check_week(weekly: list[Json]) -> None:
-    days: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    days = _Days(list)
     for span in weekly:
         check_keys("weekly_operating_hours", span, {"day_of_week", "open_time", "close_time"})
         demand(span.get("day_of_week") in DAYS, f"day_of_week must be one of {', '.join(DAYS)}")
-        opens, closes = _span(span, "open_time", "close_time")
-        days[span["day_of_week"]].append((opens, closes))
+        days[span["day_of_week"]].append(_span(span, "open_time", "close_time"))
+    _check_spans(days)
+
+
+def _check_holidays(holidays: list[Json], today: str) -> None:
+    demand(len(holidays) <= MAX_HOLIDAYS, f"There may be at most {MAX_HOLIDAYS} holidays")
+    days = _Days(list)
+    for holiday in holidays:
+        check_keys("holiday_schedule", holiday, {"date", "start_time", "end_time"})
+        demand(_is_date(holiday.get("date")), "The date of a holiday must be YYYY-MM-DD")
+        demand(holiday["date"] >= today, "A holiday must not be over")
+        days[holiday["date"]].append(_span(holiday, "start_time", "end_time"))
+    _check_spans(days)
+
+
+def _check_spans(days: _Days) -> None:
     for spans in map(sorted, days.values()):
         demand(len(spans) <= MAX_SPANS_A_DAY, f"A day has at most {MAX_SPANS_A_DAY} spans")
         apart = all(one[1] <= later[0] for one, later in pairwise(spans))
         demand(apart, "The spans of a day must not overlap")
-
-
-def _check_holidays(holidays: list[Json]) -> None:
-    demand(len(holidays) <= MAX_HOLIDAYS, f"There may be at most {MAX_HOLIDAYS} holidays")
-    for holiday in holidays:
-        check_keys("holiday_schedule", holiday, {"date", "start_time", "end_time"})
-        demand(_is_date(holiday.get("date")), "The date of a holiday must be YYYY-MM-DD")
-        _span(holiday, "start_time", "end_time")
 
 
 def _span(given: Json, start: str, end: str) -> tuple[str, str]:

@@ -15,8 +15,10 @@ from pipecat_whatsapp.simulator.rules import RefusalError
 
 NOT_ENABLED = 138000
 SIP_MODE = 131055
+NOT_AVAILABLE = 138013
 PAUSED = 138014
 LOW_LIMIT = 138015
+NOT_READY = 138018
 NEEDED_LIMIT = 2000
 """How many users a business must be allowed to write to before it may enable calling."""
 
@@ -44,9 +46,11 @@ class CallingSettings:
 
     Args:
         enabled: Whether calling is on.
+        calls_users: Whether numbers of its country may place calls.
         test_number: Whether the number is Meta's test number, which needs no messaging limit.
         clock: Unix seconds.
         announcements: The ids of uploaded voicemail announcements.
+        app_id: The app whose tokens change the settings.
         is_subscribed: Whether an app is subscribed to `calls`.
         on_update: Told of changes that Meta tells by webhook; gets what `read` gives.
 
@@ -58,13 +62,16 @@ class CallingSettings:
         self,
         *,
         enabled: bool = True,
+        calls_users: bool = True,
         test_number: bool = False,
         clock: Callable[[], float] = time.time,
         announcements: Collection[str] = (),
+        app_id: str = "",
         is_subscribed: Callable[[], bool] = lambda: True,
         on_update: Callable[[Json], object] = lambda _: None,
     ) -> None:
         self.messaging_limit = 100_000
+        self._calls_users = calls_users
         self._test_number = test_number
         self._calling: Json = {
             "status": "ENABLED" if enabled else "DISABLED",
@@ -74,6 +81,7 @@ class CallingSettings:
         self._restrictions: list[Json] = []
         self._clock = clock
         self._announcements = announcements
+        self._app_id = app_id
         self._is_subscribed = is_subscribed
         self._on_update = on_update
         self._sip_password = secrets.token_urlsafe(12)
@@ -96,7 +104,8 @@ class CallingSettings:
     def write(self, changes: Json) -> None:
         """Do what `POST /<PNID>/settings` asks for with `calling`: all of it, or nothing.
 
-        What is not named stays as it is; each part that is named is replaced as a whole.
+        What is not named stays as it is; each part that is named is replaced as a whole, but in
+        `sip`, too, what is not named stays.
 
         Raises:
             RefusalError: A value is not allowed, or calling cannot be enabled now.
@@ -105,11 +114,13 @@ class CallingSettings:
         rules.check_keys("calling", changes, _CHECKS)
         for name, value in changes.items():
             self._check(name, value)
-        if changes.get("status") == "ENABLED" and not self.calling_enabled:
-            self._check_enabling()
-        told = self._told()
-        self._calling |= copy.deepcopy(changes)
-        if self._told() != told:
+        after = self._calling | copy.deepcopy(changes)
+        if "sip" in changes:
+            after["sip"] = self._merged_sip(after["sip"])
+        if after["status"] == "ENABLED" and not self.calling_enabled:
+            self._check_enabling(after)
+        before, self._calling = _told(self._calling), after
+        if _told(after) != before:
             self._on_update(self.read())
 
     def enable(self) -> None:
@@ -172,9 +183,7 @@ class CallingSettings:
         Raises:
             RefusalError: 138000 (HTTP 401) while calling is off, 131055 in SIP mode.
         """
-        if not self.calling_enabled:
-            details = "Calling is not enabled on this number"
-            raise RefusalError(details, code=NOT_ENABLED, status=401)
+        self._check_enabled()
         if self.sip_enabled:
             raise RefusalError("The number's calls go by SIP", code=SIP_MODE)
 
@@ -182,10 +191,21 @@ class CallingSettings:
         """Check that the business may place calls.
 
         Raises:
-            RefusalError: 138014: it is restricted.
+            RefusalError: 138013: not from its country; 138014: it is restricted.
         """
+        if not self._calls_users:
+            raise RefusalError("Numbers of this country cannot place calls", code=NOT_AVAILABLE)
         if self._restricted(BUSINESS_CALLING):
             raise RefusalError("Calling is paused: users complained", code=PAUSED)
+
+    def check_asking(self) -> None:
+        """Check that the business may ask users whether it may call.
+
+        Raises:
+            RefusalError: 138000 (HTTP 401) while calling is off, or as with `check_placing`.
+        """
+        self._check_enabled()
+        self.check_placing()
 
     def _check(self, name: str, value: object) -> None:
         words = _WORDS.get(name)
@@ -193,18 +213,30 @@ class CallingSettings:
             rules.check_word(name, value, words)
         elif name == "voicemail":
             rules.check_voicemail(rules.an_object(name, value), self._announcements)
+        elif name == "call_hours":
+            check_call_hours(rules.an_object(name, value), self._clock())
         else:
             _PARTS[name](rules.an_object(name, value))
 
-    def _check_enabling(self) -> None:
+    def _merged_sip(self, changes: Json) -> Json:
+        sip: Json = {"status": "DISABLED"} | self._calling.get("sip", {}) | changes
+        sip["servers"] = [server | {"app_id": self._app_id} for server in sip.get("servers", ())]
+        enabled_at_all = sip["status"] == "DISABLED" or bool(sip["servers"])
+        rules.demand(enabled_at_all, "SIP cannot be enabled without a server", NOT_READY)
+        return sip
+
+    def _check_enabled(self) -> None:
+        if not self.calling_enabled:
+            details = "Calling is not enabled on this number"
+            raise RefusalError(details, code=NOT_ENABLED, status=401)
+
+    def _check_enabling(self, calling: Json) -> None:
         if self.messaging_limit < NEEDED_LIMIT and not self._test_number:
             details = f"The messaging limit is below {NEEDED_LIMIT}"
             raise RefusalError(details, code=LOW_LIMIT)
-        details = "No app is subscribed to the webhook field calls"
-        rules.demand(self._is_subscribed(), details, rules.NO_SUBSCRIPTION)
-
-    def _told(self) -> tuple[object, ...]:
-        return self.sip_enabled, *(self._calling.get(name) for name in _WORDS)
+        ready = self._is_subscribed() or calling.get("sip", {}).get("servers")
+        details = "No app is subscribed to the webhook field calls, and there is no SIP server"
+        rules.demand(bool(ready), details, NOT_READY)
 
     def _restricted(self, kind: str) -> bool:
         return any(one["type"] == kind and self._lasts(one) for one in self._restrictions)
@@ -220,11 +252,16 @@ _WORDS = {
     "srtp_key_exchange_protocol": KEY_EXCHANGES,
 }
 
+
+def _told(calling: Json) -> list[object]:
+    """What of the settings Meta tells by webhook when it changes."""
+    return [calling.get("sip", {}).get("status"), *(calling.get(name) for name in _WORDS)]
+
+
 _PARTS: dict[str, Callable[[Json], None]] = {
     "call_icons": rules.check_icons,
-    "call_hours": check_call_hours,
     "audio": rules.check_audio,
     "sip": rules.check_sip,
 }
 
-_CHECKS = {*_WORDS, *_PARTS, "voicemail"}
+_CHECKS = {*_WORDS, *_PARTS, "call_hours", "voicemail"}

@@ -110,7 +110,7 @@ class Conversations:
         """Approve a template."""
         self.templates[template.name, template.language] = template
 
-    def send(self, address: Address, message: Message) -> Message:
+    def send(self, address: Address, message: Message) -> tuple[User, Message]:
         """Take a message of the business; statuses about it go out in the background.
 
         Args:
@@ -118,7 +118,7 @@ class Conversations:
             message: A checked message, still without an id.
 
         Returns:
-            The message as Meta took it.
+            Who gets it, and the message as Meta took it.
 
         Raises:
             RefusalError: The user may not be written to, or not be asked, now.
@@ -130,10 +130,11 @@ class Conversations:
             raise RefusalError(details, code=WINDOW_CLOSED)
         if message.asks_permission:
             self._permissions.check_request(user)
+            # From here on nothing refuses it.
             self._permissions.note_request(user)
         message = replace(message, id=_new_message_id())
         self._transmit(phone, user, message)
-        return message
+        return user, message
 
     def send_text(self, user: User, text: str) -> asyncio.Future[Delivery]:
         """Let a user write to the business, which may answer freely for 24 hours.

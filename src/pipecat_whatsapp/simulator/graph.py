@@ -179,7 +179,8 @@ class SimulatedMeta(Journal):
             NotCallableError: The business takes no calls now.
             ValueError: There is a call of this id already.
         """
-        self._demand_subscribed("calls")
+        if not self.business.subscriptions.has_address:
+            raise RuntimeError("No webhook is subscribed: call subscribe() first.")
         given = {"deeplink_payload": deeplink_payload, "cta_payload": cta_payload}
         extras = {name: value for name, value in given.items() if value is not None}
         return self._telephony.ring(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_NO_OUTBOUND = ("1", "20", "84", "234")
+"""Country codes whose numbers may not call: USA and Canada, Egypt, Vietnam, Nigeria."""
+
 ACTIONS = frozenset({"connect", "pre_accept", "accept", "reject", "terminate"})
 
 
@@ -37,6 +40,11 @@ class Account:
     concurrent_calls: int = 1000
     connects_per_day: int = 10_000
     can_pay: bool = True
+
+    @property
+    def may_call_users(self) -> bool:
+        """Whether numbers of its country may place calls (Meta: availability)."""
+        return not self.display_phone_number.startswith(_NO_OUTBOUND)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ KNOWN_FIELDS = FIELDS | {
 }
 """The webhook fields that an app may subscribe to."""
 
-_ABOUT_THE_NUMBER = FIELDS - {"account_update"}
+_OVERRIDABLE = FIELDS - {"account_update"}
 
 
 @dataclass
@@ -36,8 +36,9 @@ class Subscriptions:
         callback_url: The app's own address; None until it has subscribed with one.
         fields: The fields that the app is subscribed to.
         has_account: Whether the app is subscribed to the WhatsApp Business Account.
-        account_override: Where the account's webhooks go instead, if anywhere.
-        number_override: Where those about the number go instead of both, if anywhere.
+        account_override: Where they go instead for this account, if anywhere; those about the
+            account itself never do.
+        number_override: Where they go instead of both for the number, if anywhere.
     """
 
     callback_url: str | None = None
@@ -61,9 +62,14 @@ class Subscriptions:
         """Whether the app is to get a field, if only it has an address."""
         return self.has_account and field in self.fields
 
+    @property
+    def has_address(self) -> bool:
+        """Whether any webhook can go anywhere."""
+        return any((self.callback_url, self.account_override, self.number_override))
+
     def webhook_url(self, field: str) -> str | None:
         """Where the webhooks of a field go; None for nowhere."""
         if not self.is_subscribed(field):
             return None
-        override = self.number_override if field in _ABOUT_THE_NUMBER else None
-        return override or self.account_override or self.callback_url
+        override = self.number_override or self.account_override
+        return (override if field in _OVERRIDABLE else None) or self.callback_url

@@ -11,7 +11,7 @@ from collections import deque
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator import captures, payloads
-from pipecat_whatsapp.simulator.address import Address
+from pipecat_whatsapp.simulator.address import Address, check_allowed
 from pipecat_whatsapp.simulator.business import Business
 from pipecat_whatsapp.simulator.call import (
     FAILED,
@@ -40,9 +40,6 @@ _NO_PAYMENT = MetaErrorInfo(
     title="Business eligibility payment issue",
     message="There is no valid payment method, so the call was not put through",
 )
-
-_NO_OUTBOUND = ("1", "20", "84", "234")
-"""Country codes whose numbers may not call: USA and Canada, Egypt, Vietnam, Nigeria."""
 
 
 class NotCallableError(SimulatorError):
@@ -223,14 +220,10 @@ class Telephony:
         self._webhooks.send("messages", value)
 
     def _check_number(self, address: Address) -> None:
-        account, allowed = self._account, self._account.allowed_recipients
         self._business.settings.check_placing()
-        if not account.can_pay:
+        if not self._account.can_pay:
             raise RefusalError("There is no valid payment method", code=NO_PAYMENT)
-        if account.display_phone_number.startswith(_NO_OUTBOUND):
-            raise RefusalError("Numbers of this country cannot place calls", code=138013)
-        if allowed is not None and address.phone not in allowed:
-            raise RefusalError("A test number calls only the numbers on its list", code=131030)
+        check_allowed(address, self._account)
 
     def _check_limits(self) -> None:
         while self._connects and self._connects[0] < time.monotonic() - DAY:

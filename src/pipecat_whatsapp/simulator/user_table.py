@@ -1,4 +1,4 @@
-"""Something for each user, found by phone number and by user id alike."""
+"""Something for each user, found by phone number and by user ids alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UserTable(Generic[Row]):
         self._rows: dict[str, Row] = {}
 
     def __getitem__(self, user: User) -> Row:
-        names = [name for name in (user.user_id, user.phone) if name]
+        names = [name for name in (user.user_id, user.parent_user_id, user.phone) if name]
         known = next((name for name in names if name in self._rows), None)
         row = self._new() if known is None else self._rows[known]
         self._rows |= dict.fromkeys(names, row)
