@@ -91,6 +91,7 @@ async def test_a_call_rings_is_picked_up_and_ends(
     call = await place(meta, biz_opaque_callback_data="mine")
     assert phone.told == [("offer", BUSINESS_OFFER)]
     assert phone.rang is call
+    assert (await meta.wait_request("connect", call.id)).status == 200
     await meta.wait_delivery("ringing", call.id)
     assert state(call) is CallState.RINGING
 
@@ -466,6 +467,7 @@ async def test_a_lost_response_leaves_the_call_ringing(meta: SimulatedMeta, phon
         await post(meta, connect_body())
     assert phone.rang is not None
     assert phone.rang.state is CallState.RINGING
+    assert (await meta.wait_request("connect", phone.rang.id)).status is None
 
 
 async def test_webhooks_can_be_lost(meta: SimulatedMeta, business: Business, phone: Phone) -> None:

@@ -79,7 +79,12 @@ class GraphServer:
         status, code, answer = await self._ask(question)
         await self._linger(self._faults.late_responses.get(question.action, 0.0))
         dropped = self._closing.is_set() or self._faults.drops(question.action)
-        record = question.record(at=at, status=None if dropped else status, error_code=code)
+        record = question.record(
+            at=at,
+            status=None if dropped else status,
+            error_code=code,
+            placed=_placed_call(answer),
+        )
         await self._on_request(record)
         return _drop(request) if dropped else _response(status, answer)
 
@@ -97,6 +102,11 @@ class GraphServer:
         if seconds != 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), seconds)
+
+
+def _placed_call(answer: Answer) -> str | None:
+    calls = [] if isinstance(answer, Download) else answer.get("calls", [])
+    return str(calls[0]["id"]) if calls else None
 
 
 def _response(status: int, answer: Answer) -> web.Response:

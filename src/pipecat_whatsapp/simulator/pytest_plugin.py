@@ -8,6 +8,15 @@ A bot is tested over a real call, with no account and no network::
         await call.answered()
         await call.wait_sound()
 
+    async def test_the_bot_calls(whatsapp, phone):
+        adapter = await whatsapp.serve(bot)
+        whatsapp.meta.permissions.grant(phone.user)
+        calling = asyncio.create_task(adapter.call(phone.user))
+        call = await phone.rings()
+        await call.pick_up()
+        await call.wait_sound()
+        assert (await calling).outcome is Outcome.ANSWERED
+
 The fixtures are there as soon as the package is installed; they need pytest-asyncio.
 """
 
@@ -51,19 +60,19 @@ class WhatsApp:
 
         Args:
             bot: `async def bot(runner_args)`.
-            **options: Hooks of `WebhookAdapter`, and fields of `WhatsAppConfig`.
+            **options: Arguments of `WebhookAdapter`, and fields of `WhatsAppConfig`.
         """
+        from dataclasses import fields
+
         from aiohttp import web
 
         from pipecat_whatsapp.calls.adapter import WebhookAdapter
+        from pipecat_whatsapp.config import WhatsAppConfig
         from pipecat_whatsapp.server import PATH, create_app
 
-        hooks = {
-            name: options.pop(name)
-            for name in ("directory", "on_incoming_call", "on_webhook_event", "on_call_ended")
-            if name in options
-        }
-        adapter = WebhookAdapter(self.config(**options), bot, **hooks)
+        settings = {field.name for field in fields(WhatsAppConfig)} & options.keys()
+        config = self.config(**{name: options.pop(name) for name in settings})
+        adapter = WebhookAdapter(config, bot, **options)
         runner = web.AppRunner(create_app(adapter), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._servers.push_async_callback(runner.cleanup)
@@ -95,7 +104,10 @@ class WhatsApp:
         rules: MediaRules | None = None,
         dtx: bool = False,
     ) -> Phone:
-        """A phone of somebody who may call; it hangs up when the test ends."""
+        """A phone of somebody who calls and is called; it hangs up when the test ends.
+
+        To be called needs a permission: `whatsapp.meta.permissions.grant(phone.user)`.
+        """
         from pipecat_whatsapp.simulator.phone import ADA, Phone
 
         phone = Phone(self.meta, user or ADA, network=network, rules=rules, dtx=dtx)
@@ -135,5 +147,5 @@ if importlib.util.find_spec("pytest_asyncio") is not None:
 
     @pytest_asyncio.fixture
     async def phone(whatsapp: WhatsApp, network: Network) -> Phone:
-        """A caller's phone."""
+        """A user's phone."""
         return await whatsapp.phone(network=network)

@@ -43,7 +43,7 @@ class GraphRequest:
         phone_number_id: The number in the path; None for another kind of path.
         action: What was asked for: the body's `action` for a number's calls, empty when it has
             none; else the end of the path, such as "messages".
-        call_id: The body's `call_id`.
+        call_id: The body's `call_id`; for "connect" the id of the call that was placed.
         body: The JSON object sent; empty when it was none.
         status: HTTP status of the answer; None when no answer was sent.
         error_code: Meta's code in the answer; None for a success.
@@ -113,15 +113,22 @@ class Question:
             return self.text("action") or ""
         return self.path.rpartition("/")[2]
 
-    def record(self, *, at: float, status: int | None, error_code: int | None) -> GraphRequest:
-        """This request with what became of it."""
+    def record(
+        self,
+        *,
+        at: float,
+        status: int | None,
+        error_code: int | None,
+        placed: str | None = None,
+    ) -> GraphRequest:
+        """This request with what became of it; `placed` is the id of the call it placed."""
         return GraphRequest(
             at=at,
             method=self.method,
             path=self.path,
             phone_number_id=self.phone_number_id,
             action=self.action,
-            call_id=self.text("call_id"),
+            call_id=placed or self.text("call_id"),
             body=self.body or {},
             status=status,
             error_code=error_code,
