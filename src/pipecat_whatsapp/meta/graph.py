@@ -35,7 +35,7 @@ class GraphClient(GraphRequests):
         request_timeout: Seconds that one attempt of a request may take.
         retry_pauses: Seconds between the attempts of a request that may be repeated.
 
-    Parameters:
+    Attributes:
         messages: Texts, templates, call buttons, requests for permission to call.
         permissions: Whether users may be called.
         settings: Calling settings of a number.
