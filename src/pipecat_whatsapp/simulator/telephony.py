@@ -197,6 +197,8 @@ class Telephony:
 
     def _publish(self, call: MetaCall) -> None:
         """Send what Meta was to make of the call (Meta: call recording, call transcription)."""
+        if not call.captures:
+            return  # To decode what was heard takes its time.
         sound = call.leg.recorded() if isinstance(call.leg, Recordable) else b""
         for kind in sorted(call.captures):
             file = self._business.media.put(*captures.make(kind, sound))
