@@ -22,7 +22,7 @@ class AtMeta:
 
     Attributes:
         url: Where Meta sends webhooks to, once `findings` is through; None when it is not known.
-        app_secret: The secret that Meta signs them with, as far as is known.
+        app_secret: The secret that Meta signs them with; None when it is not among ours.
     """
 
     def __init__(self, patient: Patient, graph: GraphClient) -> None:
@@ -80,24 +80,7 @@ class AtMeta:
     async def _examine_subscriptions(self, info: TokenInfo, app_id: str) -> AsyncIterator[Finding]:
         for finding in await self._examine_app(app_id):
             yield finding
-        waba_ids = (self._patient.waba_id,) if self._patient.waba_id else wabas(info)
-        if not waba_ids:
-            yield skipped(
-                "account subscription",
-                "the token does not tell the WhatsApp Business Account",
-                "name it with --waba",
-            )
-            return
-        findings = [
-            finding for waba_id in waba_ids for finding in await self._examine_waba(waba_id, app_id)
-        ]
-        for finding in findings or [
-            broken(
-                "account subscription",
-                f"the number belongs to none of the accounts {', '.join(waba_ids)}",
-                "give the system user the number's account, and name it with --waba",
-            )
-        ]:
+        for finding in await self._examine_accounts(info, app_id):
             yield finding
 
     async def _examine_app(self, app_id: str) -> list[Finding]:
@@ -107,7 +90,28 @@ class AtMeta:
             if findings[0].verdict is Verdict.OK:
                 self.app_secret = secret
                 return [*findings, await self._check_app(app_id, secret)]
+            if findings[0].verdict is Verdict.BROKEN:
+                self.app_secret = None
         return [*findings, skipped("app subscription", "the app's secret is needed to ask for it")]
+
+    async def _examine_accounts(self, info: TokenInfo, app_id: str) -> list[Finding]:
+        name = "account subscription"
+        waba_ids = (self._patient.waba_id,) if self._patient.waba_id else wabas(info)
+        if not self._patient.phone_number_ids:
+            return [skipped(name, "the number is not known")]
+        if not waba_ids:
+            what = "the token does not tell the WhatsApp Business Account"
+            return [skipped(name, what, "name it with --waba")]
+        findings = [
+            finding for waba_id in waba_ids for finding in await self._examine_waba(waba_id, app_id)
+        ]
+        return findings or [
+            broken(
+                name,
+                f"the number belongs to none of the accounts {', '.join(waba_ids)}",
+                "give the system user the number's account, and name it with --waba",
+            )
+        ]
 
     async def _check_app(self, app_id: str, secret: str) -> Finding:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ async def _ask(transport: asyncio.DatagramTransport, client: _Client, url: str) 
     try:
         local = (_source_of(server), port)
     except OSError as error:
-        return StunAnswer(url, server, why=error.strerror or "there is no route to it")
+        return StunAnswer(url, server, why=network_reason(error))
     request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
     answer = client.waiting[request.transaction_id] = asyncio.get_running_loop().create_future()
     sending = asyncio.create_task(_send(transport, bytes(request), server))
@@ -124,6 +125,13 @@ async def _resolve(url: str) -> Address:
         host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
     )
     return str(found[0][4][0]), port
+
+
+def network_reason(error: OSError) -> str:
+    """Why the network refused, in a few words."""
+    # asyncio puts its own words where those of the system should be.
+    code = error.errno or 0
+    return os.strerror(code) if code > 0 else str(error.strerror or error)
 
 
 def _source_of(server: Address) -> str:

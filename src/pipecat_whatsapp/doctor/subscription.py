@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipecat_whatsapp.doctor.finding import Finding, broken, ok, warning
+from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warning
 from pipecat_whatsapp.meta.account import OBJECT, PhoneNumber, SubscribedApp, Subscription
 
 FIELDS = {
@@ -76,6 +76,8 @@ def _check_override(
 ) -> Finding:
     if url is None:
         return ok(name, "there is none")
+    if expected is None and app_url is None:
+        return skipped(name, "the app's own address is not known")
     if url == (expected or app_url):
         return ok(name, f"leads to {url} too")
     cure = "run `pipecat-whatsapp setup --url ...`, which removes it"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aioice import stun, turn
 from pipecat.transports.smallwebrtc.connection import IceServer
 
-from pipecat_whatsapp.doctor.stun import Address, host_and_port
+from pipecat_whatsapp.doctor.stun import Address, host_and_port, network_reason
 
 PATIENCE = 5.0
 """Seconds that a server gets for an allocation."""
@@ -65,8 +65,10 @@ async def allocate(server: IceServer) -> TurnAnswer:
         return TurnAnswer(url, why=_refusal(error))
     except (TimeoutError, stun.TransactionTimeout):
         return TurnAnswer(url, why=f"no answer came in {PATIENCE:.0f} s")
+    except ssl.SSLError as error:
+        return TurnAnswer(url, why=f"TLS fails: {error.reason or error}")
     except OSError as error:
-        return TurnAnswer(url, why=error.strerror or str(error) or type(error).__name__)
+        return TurnAnswer(url, why=network_reason(error))
     relayed: Address = transport.get_extra_info("sockname")
     transport.close()
     with suppress(TimeoutError):

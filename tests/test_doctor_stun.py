@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from pipecat_whatsapp.doctor import stun
+from stun_server import stun_server
+
+
+async def test_a_server_tells_the_address_that_it_sees() -> None:
+    async with stun_server() as url:
+        (answer,) = await stun.ask([url])
+    assert answer.mapped == answer.local
+    assert answer.local is not None
+    assert answer.local[0] == "127.0.0.1"
+    assert answer.server is not None
+    assert url.endswith(f":{answer.server[1]}")
+
+
+async def test_all_servers_are_asked_from_one_port() -> None:
+    async with stun_server() as one, stun_server() as other:
+        first, second = await stun.ask([one, other])
+    assert first.mapped == second.mapped
+    assert first.server != second.server
+
+
+async def test_a_lost_request_is_sent_again() -> None:
+    async with stun_server(silent=2) as url:
+        (answer,) = await stun.ask([url])
+    assert answer.mapped is not None
+
+
+async def test_what_is_no_answer_to_the_request_is_not_taken_for_one() -> None:
+    async with stun_server(noise=True) as url:
+        (answer,) = await stun.ask([url])
+    assert answer.mapped == answer.local
+
+
+async def test_a_silent_server_is_given_up_and_delays_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stun, "PATIENCE", 0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        async with stun_server() as url:
+            silent, heard = await stun.ask([f"stun:127.0.0.1:{deaf.getsockname()[1]}", url])
+    assert (silent.mapped, silent.why) == (None, "no answer came")
+    assert heard.mapped is not None
+
+
+async def test_a_name_that_cannot_be_resolved_is_told_apart() -> None:
+    (answer,) = await stun.ask(["stun:nowhere.invalid:3478"])
+    assert (answer.server, answer.why) == (None, "its name cannot be resolved")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("stun:stun.example.com:19302", ("stun.example.com", 19302)),
+        ("stun:stun.example.com", ("stun.example.com", 3478)),
+        ("turns:turn.example.com", ("turn.example.com", 5349)),
+        ("turn:turn.example.com:443?transport=tcp", ("turn.example.com", 443)),
+        ("turn:[2001:db8::1]:3478", ("2001:db8::1", 3478)),
+    ],
+)
+def test_the_host_and_port_of_a_url(url: str, address: tuple[str, int]) -> None:
+    assert stun.host_and_port(url) == address
