@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from blocked_network import examine_in_namespace, why_no_namespace
 from pipecat_whatsapp.simulator.tokens import MANAGEMENT, MESSAGING, Token
 from stun_server import stun_server
 from terminal import Outcome
@@ -280,3 +282,18 @@ async def test_a_graph_that_cannot_be_reached_is_said(world: World) -> None:
     outcome = await examine(world, "--url", world.bot_url)
     assert outcome.code == 1
     assert any(line.startswith("token No answer") for line in complaints(outcome)), outcome
+
+
+async def test_blocked_udp_is_named_with_what_callers_will_experience() -> None:
+    reason = await asyncio.to_thread(why_no_namespace)
+    if reason is not None:
+        pytest.skip(f"no network namespace without UDP: {reason}")
+    outcome = await examine_in_namespace()
+    assert outcome.code == 1, outcome
+    broken = [rest for rest, verdict in complaints(outcome).items() if verdict == "broken"]
+    assert [line.split()[0] for line in broken] == ["UDP", "sound"], outcome
+    assert "UDP is blocked (stun:10.0.0.9:3478: " in broken[0]
+    assert "hears silence" in broken[1]
+    for line in broken:
+        assert "let outgoing UDP through the firewall" in line.partition(" -> ")[2]
+    assert "ok       signed webhook" in outcome.output
