@@ -22,6 +22,8 @@ from pipecat_whatsapp.simulator.subscriptions import Subscriptions
 from pipecat_whatsapp.simulator.tokens import Tokens
 from pipecat_whatsapp.simulator.webhooks import Delivery
 
+BUTTON_HIDDEN = "RESTRICTED_USER_INITIATED_CALLING_CALL_BUTTON_HIDDEN"
+
 
 class Business:
     """A business with one number, as Meta knows it.
@@ -101,7 +103,8 @@ class Business:
         """Forbid the business something for 7 days (Meta: account_update webhook).
 
         Args:
-            restriction_type: Such as "RESTRICTED_BUSINESS_INITIATED_CALLING".
+            restriction_type: "RESTRICTED_BUSINESS_INITIATED_CALLING" or
+                "RESTRICTED_USER_INITIATED_CALLING".
             reason: What its settings give as the reason.
 
         Returns:
@@ -110,6 +113,15 @@ class Business:
         expires_at = int(self._clock()) + WEEK
         self.settings.restrict(restriction_type, reason, expires_at)
         value = account_payloads.restriction(self._account, restriction_type, expires_at)
+        return self._notify("account_update", value)
+
+    def hide_call_button(self) -> asyncio.Future[Delivery]:
+        """Hide the call button, as after calls that nobody took, until the business shows it.
+
+        Returns:
+            The delivery of the webhook. Need not be awaited.
+        """
+        value = account_payloads.restriction(self._account, BUTTON_HIDDEN, None)
         return self._notify("account_update", value)
 
     def _tell_settings(self, calling: Json) -> None:
