@@ -13,8 +13,9 @@ from bots import PlainBot
 from conftest import Reports
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
-from pipecat_whatsapp.calls.call import Call, Cause
+from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import MemoryDirectory
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.events import (
@@ -184,7 +185,7 @@ async def test_every_call_of_a_batch_is_served(whatsapp: WhatsApp) -> None:
     await whatsapp.meta.release(batch=True)
     await asyncio.gather(*(call.answered() for call in calls))
     assert {args.call.id for args in bot.started} == {call.id for call in calls}
-    assert {args.call.caller.user_id for args in bot.started} == {"DE.0", "DE.1", "DE.2"}
+    assert {args.call.user.user_id for args in bot.started} == {"DE.0", "DE.1", "DE.2"}
 
 
 async def test_a_hook_that_raises_spoils_no_other_event(whatsapp: WhatsApp) -> None:
@@ -330,7 +331,7 @@ async def test_the_hook_may_reject(whatsapp: WhatsApp, phone: Phone, reports: Re
     bot = PlainBot()
 
     async def hook(call: Call) -> Reject:
-        return Reject(f"we do not know {call.caller.name}")
+        return Reject(f"we do not know {call.user.name}")
 
     await whatsapp.serve(bot, on_incoming_call=hook, on_call_ended=reports)
     call = await phone.dial()
@@ -495,6 +496,6 @@ async def test_the_hmac_is_over_the_raw_bytes(whatsapp: WhatsApp, phone: Phone) 
     jorg = await whatsapp.phone(User(user_id="DE.5", name="Jörg / Ünal"))
     call = await jorg.dial()
     await call.answered()
-    assert bot.started[0].call.caller.name == "Jörg / Ünal"
+    assert bot.started[0].call.user.name == "Jörg / Ünal"
     delivery = await whatsapp.meta.wait_delivery("connect", call.id)
     assert delivery.attempt == 1

@@ -31,13 +31,13 @@ from bots import RATE, Echo, PlainBot, run_worker
 from conftest import Reports, until
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Bot, Reject, WhatsAppRunnerArguments
-from pipecat_whatsapp.calls.call import Call, Cause
+from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 from pipecat_whatsapp.runner import (
     _ice_servers,
     _Parser,
-    _picks_with_cli_args,
     _whatsapp_params,
     create_transport,
     whatsapp_router,
@@ -338,7 +338,7 @@ async def test_a_bot_picked_by_the_hook_knows_the_command_line(
     async def hook(call: Call) -> Bot | Reject | None:
         return special
 
-    await whatsapp.serve(usual, on_incoming_call=_picks_with_cli_args(hook, args))
+    await whatsapp.serve(usual, cli_args=args, on_incoming_call=hook)
     call = await phone.dial()
     await call.answered()
     assert special.started[0].cli_args is args
@@ -407,12 +407,13 @@ async def test_runner_arguments(
         "call_id": call.id,
         "direction": call.direction.value,
         "from": user.phone,
-        "from_user_id": user.user_id,
-        "from_name": user.name,
         "to": account.display_phone_number,
+        "user_id": user.user_id,
+        "user_name": user.name,
         "phone_number_id": account.phone_number_id,
         "cta_payload": "vip",
         "deeplink_payload": "poster",
+        "biz_opaque_callback_data": None,
     }
 
 

@@ -11,9 +11,11 @@ from loguru import logger
 
 from bots import PlainBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls import adapter, session, watchdog
+from pipecat_whatsapp.calls import inbound, session, switchboard, watchdog
 from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
-from pipecat_whatsapp.calls.call import Call, Cause, State
+from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.law import State
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
@@ -33,7 +35,7 @@ def actions(whatsapp: WhatsApp) -> list[str]:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Webhooks are new when they come: Meta's whole seconds do not eat a short deadline."""
-    for module in (adapter, session):
+    for module in (inbound, switchboard):
         monkeypatch.setattr(module, "age_of", lambda connect: 0.0)
 
 
@@ -188,9 +190,9 @@ async def test_a_caller_without_a_phone_number_is_served(whatsapp: WhatsApp) -> 
     call = await phone.dial(cta_payload="button", deeplink_payload="link")
     await call.answered()
     (args,) = bot.started
-    assert args.call.caller.phone is None
-    assert args.call.caller.key == "DE.900000000000000009"
-    assert args.body["from_user_id"] == "DE.900000000000000009"
+    assert args.call.user.phone is None
+    assert args.call.user.key == "DE.900000000000000009"
+    assert args.body["user_id"] == "DE.900000000000000009"
     assert (args.body["cta_payload"], args.body["deeplink_payload"]) == ("button", "link")
 
 

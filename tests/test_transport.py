@@ -21,7 +21,9 @@ from pipecat.pipeline.worker import PipelineWorker
 from bots import Ears, Echo, PipelineBot, PlainBot, says
 from conftest import Reports, until
 from pipecat_whatsapp.calls import watchdog
-from pipecat_whatsapp.calls.call import CallReport, Cause, Signal
+from pipecat_whatsapp.calls.call import CallReport
+from pipecat_whatsapp.calls.law import Signal
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
 from pipecat_whatsapp.simulator.graph import SimulatedMeta
@@ -172,11 +174,11 @@ async def test_input_and_output_are_the_same_objects_each_time(
     call = await phone.dial()
     await call.answered()
     (args,) = bot.started
-    transport = WhatsAppTransport(args.webrtc_connection, args.call)
+    transport = WhatsAppTransport(args.webrtc_connection, args.call, args.contact)
     assert transport.input() is transport.input()
     assert transport.output() is transport.output()
     assert transport.get_client_id(args.webrtc_connection) == call.id
-    assert transport.call.caller.name == "Ada Example"
+    assert transport.call.user.name == "Ada Example"
 
 
 async def test_pipecat_has_nothing_to_complain_about(
@@ -260,7 +262,7 @@ async def test_a_fall_of_quality_is_told_once_and_again_after_relief(
     await call.answered()
     (args,) = bot.started
     transport = WhatsAppTransport(
-        args.webrtc_connection, args.call, WhatsAppParams(quality_threshold=3.0)
+        args.webrtc_connection, args.call, args.contact, WhatsAppParams(quality_threshold=3.0)
     )
     told: list[float | None] = []
 

@@ -18,7 +18,7 @@ from pipecat.pipeline.worker import PipelineWorker
 
 from bots import RATE, Ears, PipelineBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls.call import Cause
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp

@@ -19,7 +19,7 @@ from pipecat.pipeline.worker import PipelineWorker
 from aiortc_business import loud, pitch, tone
 from bots import RATE, PipelineBot, says
 from conftest import Reports
-from pipecat_whatsapp.calls.call import Cause
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.media.opus_packet import has_fec
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.simulator.phone import Phone

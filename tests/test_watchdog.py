@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipecat_whatsapp.calls.call import Cause
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.watchdog import REVIEW_SECONDS, watch
 from pipecat_whatsapp.config import Timing
 from virtual_time import in_virtual_time, virtual_loop

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipecat_whatsapp.calls.adapter import WebhookAdapter, WebhookResponse
-    from pipecat_whatsapp.calls.bot import Bot, Reject, WhatsAppRunnerArguments
-    from pipecat_whatsapp.calls.call import Call, CallReport, Cause, State
+    from pipecat_whatsapp.calls.bot import Accept, Bot, HoldBack, Reject, WhatsAppRunnerArguments
+    from pipecat_whatsapp.calls.call import Call, CallReport
+    from pipecat_whatsapp.calls.contact import Contact
+    from pipecat_whatsapp.calls.dialler import DialResult
+    from pipecat_whatsapp.calls.law import State
+    from pipecat_whatsapp.calls.outcome import Cause, Outcome
+    from pipecat_whatsapp.calls.permission import PermissionTemplate
     from pipecat_whatsapp.config import Timing, WhatsAppConfig
     from pipecat_whatsapp.errors import WhatsAppError
     from pipecat_whatsapp.media.quality import CallQuality
+    from pipecat_whatsapp.meta.capture import Capture
+    from pipecat_whatsapp.meta.events import Direction, User
+    from pipecat_whatsapp.meta.graph import GraphClient
     from pipecat_whatsapp.transport import (
         CallQualityMetricsData,
         WhatsAppParams,
@@ -23,15 +31,25 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Accept",
     "Bot",
     "Call",
     "CallQuality",
     "CallQualityMetricsData",
     "CallReport",
+    "Capture",
     "Cause",
+    "Contact",
+    "DialResult",
+    "Direction",
+    "GraphClient",
+    "HoldBack",
+    "Outcome",
+    "PermissionTemplate",
     "Reject",
     "State",
     "Timing",
+    "User",
     "WebhookAdapter",
     "WebhookResponse",
     "WhatsAppConfig",
@@ -43,11 +61,19 @@ __all__ = [
 
 _MODULES = {
     "calls.adapter": ("WebhookAdapter", "WebhookResponse"),
-    "calls.bot": ("Bot", "Reject", "WhatsAppRunnerArguments"),
-    "calls.call": ("Call", "CallReport", "Cause", "State"),
+    "calls.bot": ("Accept", "Bot", "HoldBack", "Reject", "WhatsAppRunnerArguments"),
+    "calls.call": ("Call", "CallReport"),
+    "calls.contact": ("Contact",),
+    "calls.dialler": ("DialResult",),
+    "calls.law": ("State",),
+    "calls.outcome": ("Cause", "Outcome"),
+    "calls.permission": ("PermissionTemplate",),
     "config": ("Timing", "WhatsAppConfig"),
     "errors": ("WhatsAppError",),
     "media.quality": ("CallQuality",),
+    "meta.capture": ("Capture",),
+    "meta.events": ("Direction", "User"),
+    "meta.graph": ("GraphClient",),
     "transport": ("CallQualityMetricsData", "WhatsAppParams", "WhatsAppTransport"),
 }
 

@@ -36,6 +36,8 @@ class Timing:
             and sends a webhook; whichever comes first, it is the caller who ended the call.
         bot_grace: From the call's end until a bot that still runs is cancelled.
         shutdown_grace: The same while the adapter closes.
+        lost_reply_patience: From a connect that got no answer until the call counts as not placed.
+            If it was placed, a webhook tells so.
     """
 
     accept_deadline: float = 25.0
@@ -45,6 +47,7 @@ class Timing:
     link_lost_grace: float = 3.0
     bot_grace: float = 10.0
     shutdown_grace: float = 2.0
+    lost_reply_patience: float = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)

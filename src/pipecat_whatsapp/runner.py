@@ -15,7 +15,7 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -26,13 +26,17 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.access_log import hide_verification_token
-from pipecat_whatsapp.calls.adapter import CallEndedHook, WebhookAdapter, WebhookEventHook
-from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, Reject, WhatsAppRunnerArguments
-from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.adapter import (
+    CallEndedHook,
+    MissedCallHook,
+    WebhookAdapter,
+    WebhookEventHook,
+)
+from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, WhatsAppRunnerArguments
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
-from pipecat_whatsapp.server import PATH
+from pipecat_whatsapp.server import DIAL_PATH, PATH
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WhatsAppRunnerArguments", "create_transport", "main", "whatsapp_router"]
 
+StartHook: TypeAlias = Callable[[WebhookAdapter], Coroutine[Any, Any, None]]
 _SignalHandler: TypeAlias = Callable[[int, FrameType | None], object]
 
 
@@ -60,7 +65,9 @@ async def create_transport(
     """
     if isinstance(runner_args, WhatsAppRunnerArguments):
         params = _whatsapp_params(transport_params)
-        return WhatsAppTransport(runner_args.webrtc_connection, runner_args.call, params)
+        return WhatsAppTransport(
+            runner_args.webrtc_connection, runner_args.call, runner_args.contact, params
+        )
     from pipecat.runner.utils import create_transport as create_pipecat_transport
 
     return await create_pipecat_transport(runner_args, dict(transport_params))
@@ -70,7 +77,9 @@ def main(
     parser: argparse.ArgumentParser | None = None,
     *,
     bot: Bot | None = None,
+    on_start: StartHook | None = None,
     on_incoming_call: IncomingCallHook | None = None,
+    on_missed_call: MissedCallHook | None = None,
     on_webhook_event: WebhookEventHook | None = None,
     on_call_ended: CallEndedHook | None = None,
 ) -> None:
@@ -79,7 +88,9 @@ def main(
     Args:
         parser: A parser with arguments of your own, as for pipecat's `main()`.
         bot: The bot for WhatsApp calls; the function `bot` of the main module by default.
+        on_start: Runs beside the calls from the start on, with the adapter: to place calls, say.
         on_incoming_call: See `WebhookAdapter`.
+        on_missed_call: See `WebhookAdapter`.
         on_webhook_event: See `WebhookAdapter`.
         on_call_ended: See `WebhookAdapter`.
     """
@@ -89,8 +100,10 @@ def main(
     def serve_whatsapp(args: argparse.Namespace) -> None:
         adapter = WebhookAdapter(
             WhatsAppConfig.from_env(),
-            _with_cli_args(bot or _main_module_bot(), args),
-            on_incoming_call=on_incoming_call and _picks_with_cli_args(on_incoming_call, args),
+            bot or _main_module_bot(),
+            cli_args=args,
+            on_incoming_call=on_incoming_call,
+            on_missed_call=on_missed_call,
             on_webhook_event=on_webhook_event,
             on_call_ended=on_call_ended,
         )
@@ -99,6 +112,8 @@ def main(
             # Only now has pipecat read `--ice-servers` into dicts.
             adapter.configure(ice_servers=_ice_servers(args))
             _close_on_signal(adapter)
+            if on_start is not None:
+                adapter.run_beside(on_start(adapter))
             return adapter
 
         app.include_router(whatsapp_router(start))
@@ -144,12 +159,17 @@ def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
             return Response(str(error), status_code=error.status)
         except ClientDisconnect:
             return Response(status_code=400)
-        answer = await adapter.handle(request.method, request.query_params, request.headers, body)
+        if request.url.path.endswith(DIAL_PATH):
+            answer = await adapter.handle_dial(request.headers, body)
+        else:
+            query = request.query_params
+            answer = await adapter.handle(request.method, query, request.headers, body)
         return Response(answer.body, answer.status, dict(answer.headers))
 
     # FastAPI reads the types at run time, where `from __future__ import annotations` hides them.
     serve.__annotations__ = {"request": Request, "return": Response}
     router.add_api_route(PATH, serve, methods=["GET", "POST"], include_in_schema=False)
+    router.add_api_route(PATH + DIAL_PATH, serve, methods=["POST"], include_in_schema=False)
     return router
 
 
@@ -236,24 +256,6 @@ def _main_module_bot() -> Bot:
         )
     bot: Bot = found
     return bot
-
-
-def _with_cli_args(bot: Bot, args: argparse.Namespace) -> Bot:
-    async def bot_with_cli_args(runner_args: WhatsAppRunnerArguments) -> None:
-        runner_args.cli_args = args
-        await bot(runner_args)
-
-    return bot_with_cli_args
-
-
-def _picks_with_cli_args(hook: IncomingCallHook, args: argparse.Namespace) -> IncomingCallHook:
-    async def hook_with_cli_args(call: Call) -> Bot | Reject | None:
-        decision = await hook(call)
-        if decision is None or isinstance(decision, Reject):
-            return decision
-        return _with_cli_args(decision, args)
-
-    return hook_with_cli_args
 
 
 def _ice_servers(args: argparse.Namespace) -> tuple[IceServer, ...]:

@@ -10,8 +10,10 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.transports.base_transport import BaseTransport
 
 from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.media.quality import CallQuality
+from pipecat_whatsapp.meta.events import Direction
 from pipecat_whatsapp.params import WhatsAppParams
 from pipecat_whatsapp.transport_input import WhatsAppInputTransport
 from pipecat_whatsapp.transport_output import WhatsAppOutputTransport
@@ -40,20 +42,24 @@ class WhatsAppTransport(BaseTransport):
 
     Event handlers available:
 
-    - on_client_connected(transport, connection): the caller can hear the bot from now on
-    - on_client_disconnected(transport, connection): the caller, or WhatsApp, ended the call
-    - on_call_state_updated(transport, state): "connecting", "accepting", "active", "ended", ...
-    - on_dtmf_event(transport, data): the caller pressed the key data["tone"]; an
+    - on_client_connected(transport, connection): the user can hear the bot from now on: our
+      accept was answered, or the user called has picked up
+    - on_client_disconnected(transport, connection): the user, or WhatsApp, ended the call
+    - on_call_state_updated(transport, state): "connecting", "alerting", "active", "ended", ...
+    - on_dtmf_event(transport, data): the user pressed the key data["tone"]; an
       `InputDTMFFrame` follows for keys that pipecat knows
-    - on_quality_low(transport, quality): the caller has lately been hard to understand
-    - on_dialin_connected(transport, call): as on_client_connected, for bots that know Daily
-    - on_dialin_stopped(transport, call): as on_client_disconnected, for bots that know Daily
+    - on_quality_low(transport, quality): the user has lately been hard to understand
+    - on_dialin_connected(transport, call), on_dialout_answered(transport, call): as
+      on_client_connected, for a user's call and for one of ours, as bots know them from Daily
+    - on_dialin_stopped(transport, call), on_dialout_stopped(transport, call): as
+      on_client_disconnected
     - on_before_disconnect(transport): the bot is about to hang up; awaited
     - on_error(transport, error): the call ended because something went wrong
 
     Args:
         connection: The call's peer connection (`runner_args.webrtc_connection`).
         call: The call (`runner_args.call`).
+        contact: The user on the other side, to send messages to (`runner_args.contact`).
         params: Transport parameters.
         input_name: Name of the input processor.
         output_name: Name of the output processor.
@@ -63,6 +69,7 @@ class WhatsAppTransport(BaseTransport):
         self,
         connection: WhatsAppConnection,
         call: Call,
+        contact: Contact,
         params: WhatsAppParams | None = None,
         *,
         input_name: str | None = None,
@@ -70,6 +77,7 @@ class WhatsAppTransport(BaseTransport):
     ) -> None:
         super().__init__(input_name=input_name, output_name=output_name)
         self.call = call
+        self.contact = contact
         params = params or WhatsAppParams()
         self._connection = connection
         self._quality_threshold = params.quality_threshold
@@ -87,6 +95,8 @@ class WhatsAppTransport(BaseTransport):
             "on_quality_low",
             "on_dialin_connected",
             "on_dialin_stopped",
+            "on_dialout_answered",
+            "on_dialout_stopped",
             "on_error",
         ):
             self._register_event_handler(event)
@@ -122,7 +132,7 @@ class WhatsAppTransport(BaseTransport):
         await self._call_event_handler("on_dtmf_event", {"tone": key})
 
     async def _on_connected(self, connection: WhatsAppConnection) -> None:
-        await self._call_event_handler("on_dialin_connected", self.call)
+        await self._call_event_handler(self._daily_name("connected", "answered"), self.call)
         await self._call_event_handler("on_client_connected", connection)
         await self._input.push_frame(ClientConnectedFrame())
 
@@ -133,10 +143,15 @@ class WhatsAppTransport(BaseTransport):
         if self._hanging_up:
             return
         self._hanging_up = True
-        await self._call_event_handler("on_dialin_stopped", self.call)
+        await self._call_event_handler(self._daily_name("stopped", "stopped"), self.call)
         await self._call_event_handler("on_client_disconnected", connection)
         reason = cause.value if cause is not None else None
         await self._input.push_frame(EndWorkerFrame(reason=reason), FrameDirection.UPSTREAM)
+
+    def _daily_name(self, inbound: str, outbound: str) -> str:
+        """Daily's name of an event, which depends on who placed the call."""
+        is_inbound = self.call.direction is Direction.INBOUND
+        return f"on_dialin_{inbound}" if is_inbound else f"on_dialout_{outbound}"
 
     async def _on_call_state(self, connection: WhatsAppConnection, state: str) -> None:
         await self._call_event_handler("on_call_state_updated", state)

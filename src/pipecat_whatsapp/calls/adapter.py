@@ -6,6 +6,7 @@ and only then parses and acts, so that Meta never waits for a call to be set up.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -14,18 +15,27 @@ from typing import Any, NamedTuple
 from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook
-from pipecat_whatsapp.calls.call import Call, CallReport, Cause
+from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.contact import Contact
+from pipecat_whatsapp.calls.dial_door import DialDoor, told
+from pipecat_whatsapp.calls.dialler import Dialler, DialResult
 from pipecat_whatsapp.calls.directory import CallDirectory, MemoryDirectory
-from pipecat_whatsapp.calls.session import CallSession, age_of
+from pipecat_whatsapp.calls.outbound import DialOrder
+from pipecat_whatsapp.calls.outcome import Cause
+from pipecat_whatsapp.calls.permission import PermissionTemplate
+from pipecat_whatsapp.calls.session import CallSession
+from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.config import WhatsAppConfig
-from pipecat_whatsapp.errors import WebhookError
+from pipecat_whatsapp.errors import ConfigError, WebhookError
+from pipecat_whatsapp.meta.address import read_user
+from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.events import (
-    CallConnect,
     CallEvent,
-    CallTerminate,
+    CallPermissionReply,
     Direction,
     Event,
     UnknownEvent,
+    User,
 )
 from pipecat_whatsapp.meta.graph import GraphClient
 from pipecat_whatsapp.meta.webhook import (
@@ -40,6 +50,7 @@ CLOSE_TIMEOUT = 5.0
 
 WebhookEventHook = Callable[[Event], Awaitable[None]]
 CallEndedHook = Callable[[CallReport], Awaitable[None]]
+MissedCallHook = Callable[[Call, Contact], Awaitable[None]]
 
 
 class WebhookResponse(NamedTuple):
@@ -63,8 +74,11 @@ class WebhookAdapter:
         config: Settings; `configure()` changes them while calls run.
         bot: `async def bot(runner_args)`, run once for every accepted call.
         directory: Who owns which call; in memory by default, for a single process.
-        on_incoming_call: Asked for every call before it is answered: may return `Reject()`,
-            another bot, or None for the usual one.
+        cli_args: Given to every bot as `runner_args.cli_args`.
+        on_incoming_call: Asked for every call before it is answered: may return another bot,
+            `Accept()` with terms, `Reject()`, `HoldBack()`, or None for the usual bot.
+        on_missed_call: Told of every user's call that was not answered, whatever the reason
+            (`call.cause`); may send the caller a message, or ask for permission to call back.
         on_webhook_event: Given every event that is no call's business: messages, permission
             replies, settings, and what this package does not know.
         on_call_ended: Given the report of every call.
@@ -76,21 +90,28 @@ class WebhookAdapter:
         bot: Bot,
         *,
         directory: CallDirectory | None = None,
+        cli_args: argparse.Namespace | None = None,
         on_incoming_call: IncomingCallHook | None = None,
+        on_missed_call: MissedCallHook | None = None,
         on_webhook_event: WebhookEventHook | None = None,
         on_call_ended: CallEndedHook | None = None,
     ) -> None:
         self.config = config
         self.bot = bot
         self.directory: CallDirectory = directory or MemoryDirectory()
+        self.cli_args = cli_args
         self.on_incoming_call = on_incoming_call
+        self.on_missed_call = on_missed_call
         self.on_webhook_event = on_webhook_event
         self.on_call_ended = on_call_ended
         self.graph = GraphClient(
             token=config.token, url=config.graph_url, version=config.graph_version
         )
-        self._sessions: dict[str, CallSession] = {}
+        self._switchboard = Switchboard(self, self._in_background)
+        self._dialler = Dialler(self, self._switchboard)
+        self._door = DialDoor()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
         self._draining = False
 
     async def __aenter__(self) -> WebhookAdapter:
@@ -125,6 +146,29 @@ class WebhookAdapter:
             return _response(error.status, str(error))
         return _response(405, "Only GET and POST are served here.")
 
+    async def handle_dial(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
+        """Answer one HTTP request to place a call, which is signed as webhooks are.
+
+        Args:
+            headers: Request headers, in any case.
+            body: The raw body, untouched; see `calls/dial_door.py`.
+        """
+        try:
+            self._check(headers, body)
+            request = self._door.admit(body)
+            result = await self.call(
+                request.to,
+                phone_number_id=request.phone_number_id,
+                ask_permission=request.ask_permission,
+                permission_timeout=request.permission_timeout,
+            )
+        except WebhookError as error:
+            logger.warning("Refused a request to place a call: {}", error)
+            return _response(error.status, str(error))
+        except ConfigError as error:
+            return _response(400, str(error))
+        return WebhookResponse(200, {"content-type": "application/json"}, told(result))
+
     def _check(self, headers: Mapping[str, str], body: bytes) -> None:
         if len(body) > MAX_BODY_BYTES:
             raise WebhookError(f"The body is over {MAX_BODY_BYTES} bytes.", status=413)
@@ -152,53 +196,22 @@ class WebhookAdapter:
         if isinstance(event, CallEvent) and not self._serves(event):
             logger.debug("Left {} of another number alone", type(event).__name__)
             return True
-        if isinstance(event, CallConnect) and event.direction is Direction.INBOUND:
-            self._connect(event)
-        elif isinstance(event, CallTerminate):
-            self._terminate(event)
-        else:
-            return False
-        return True
+        if isinstance(event, CallPermissionReply):
+            self._dialler.permissions.take(event)
+        return isinstance(event, CallEvent) and self._switchboard.take(event)
 
     def _serves(self, event: CallEvent) -> bool:
         return event.phone_number_id in self.config.phone_number_ids
 
-    def _connect(self, event: CallConnect) -> None:
-        if event.call_id in self._sessions:
-            logger.debug("Call {} was announced again", event.call_id)
-            return
-        if (age := age_of(event)) >= self.config.timing.accept_deadline:
-            logger.warning(
-                "Dropped the connect of call {}: it is {:.0f} s old. "
-                "Is this a late delivery, or is this machine's clock wrong?",
-                event.call_id,
-                age,
-            )
-            return
-        assert event.phone_number_id is not None  # noqa: S101 - `_serves` has found it
-        session = CallSession(event, self, phone_number_id=event.phone_number_id)
-        # Known from here on, so that a terminate that follows closely finds it.
-        self._sessions[event.call_id] = session
-        self._in_background(self._serve(session))
-
-    def _terminate(self, event: CallTerminate) -> None:
-        session = self._sessions.get(event.call_id)
-        if session is not None:
-            session.terminated(event)
-        else:
-            self._in_background(self.directory.bury(event.call_id))
-
-    async def _serve(self, session: CallSession) -> None:
+    async def call_ended(self, session: CallSession, report: CallReport) -> None:
+        """Tell the application what became of a call."""
         call = session.call
-        try:
-            report = await session.run()
-        finally:
-            del self._sessions[call.id]
-        if report is not None:
-            _log_report(call, report)
-            if self.on_call_ended is not None:
-                await _guarded(self.on_call_ended(report), "on_call_ended")
-            await session.settled()
+        _log_report(call, report)
+        if self.on_call_ended is not None:
+            await _guarded(self.on_call_ended(report), "on_call_ended")
+        missed = call.direction is Direction.INBOUND and not report.answered
+        if missed and self.on_missed_call is not None:
+            await _guarded(self.on_missed_call(call, session.contact), "on_missed_call")
 
     async def _offer(self, event: Event) -> None:
         if isinstance(event, UnknownEvent):
@@ -211,7 +224,7 @@ class WebhookAdapter:
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that are not over."""
-        return tuple(s.call for s in self._sessions.values() if not s.call.is_over)
+        return self._switchboard.calls
 
     def refusal(self, call: Call) -> Cause | None:
         """Why a call is not taken now, or None."""
@@ -236,10 +249,57 @@ class WebhookAdapter:
         self.config = replace(self.config, **changes)
         self.graph.token = self.config.token
 
+    async def call(
+        self,
+        to: str | User,
+        *,
+        bot: Bot | None = None,
+        phone_number_id: str | None = None,
+        ask_permission: str | PermissionTemplate | None = None,
+        permission_timeout: float = 300.0,
+        ring_timeout: float = 60.0,
+        biz_opaque_callback_data: str | None = None,
+        recording: Capture | None = None,
+        transcription: Capture | None = None,
+    ) -> DialResult:
+        """Call a WhatsApp user, and run one pipeline for the call.
+
+        Args:
+            to: A phone number with its country code, a business-scoped user id, or a `User`.
+            bot: The bot that talks; the adapter's own by default.
+            phone_number_id: The business number that calls; needed when several are served.
+            ask_permission: What to ask a user with who does not allow calls yet: a text, which
+                Meta takes while a conversation is open, or a template. Without it Meta refuses
+                the call of such a user.
+            permission_timeout: Seconds to wait for the answer.
+            ring_timeout: Seconds until a call that nobody picks up is ended.
+            biz_opaque_callback_data: Comes back with every webhook of the call; 512 characters
+                at most.
+            recording: Let Meta record the call; it announces so to both sides.
+            transcription: Let Meta transcribe the call; it announces so to both sides.
+
+        Returns:
+            What the attempt came to, as soon as the user has picked up, or is known not to.
+            When this is cancelled before, the attempt ends.
+
+        Raises:
+            ConfigError: The arguments cannot be used.
+        """
+        order = DialOrder(
+            user=read_user(to) if isinstance(to, str) else to,
+            phone_number_id=self._dialler.number(phone_number_id),
+            bot=bot or self.bot,
+            ring_timeout=ring_timeout,
+            biz_opaque_callback_data=biz_opaque_callback_data,
+            recording=recording,
+            transcription=transcription,
+        )
+        return await self._dialler.call(order, ask_permission, permission_timeout)
+
     async def terminate(self, call_id: str) -> bool:
         """End one call, at Meta and here. Returns whether it was running."""
-        session = self._sessions.get(call_id)
-        if session is None or session.call.is_over:
+        session = self._switchboard.find(call_id)
+        if session is None:
             return False
         session.hang_up(Cause.APP_HUNG_UP)
         await session.settled()
@@ -249,6 +309,10 @@ class WebhookAdapter:
         """End all calls at once, at Meta and here. Returns how many there were."""
         ended = await asyncio.gather(*(self.terminate(call.id) for call in self.calls))
         return sum(ended)
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something of the application's beside the calls; it is cancelled by `close()`."""
+        self._watch(_guarded(work, "the application's own work"), self._beside)
 
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Take no further call, and wait for the running ones.
@@ -267,7 +331,10 @@ class WebhookAdapter:
     async def close(self) -> None:
         """End everything: calls at Meta first, then their bots. Safe to repeat."""
         self._draining = True
-        sessions = list(self._sessions.values())
+        self._dialler.permissions.close()
+        for task in self._beside:
+            task.cancel()
+        sessions = self._switchboard.sessions
         for session in sessions:
             session.hang_up(Cause.SHUTDOWN)
         await self._wait(self.config.timing.shutdown_grace)
@@ -278,7 +345,7 @@ class WebhookAdapter:
             session.give_up()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._beside, return_exceptions=True)
         await self.graph.close()
 
     async def _wait(self, seconds: float) -> None:
@@ -286,14 +353,13 @@ class WebhookAdapter:
             await asyncio.wait(self._tasks, timeout=seconds)
 
     def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._watch(coroutine, self._tasks)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.opt(exception=error).error("A call could not be served")
+    def _watch(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(coroutine)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_log_failure)
 
 
 def _response(status: int, text: str) -> WebhookResponse:
@@ -308,12 +374,18 @@ async def _guarded(hook: Awaitable[None], name: str) -> None:
         logger.exception("{} raised", name)
 
 
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.opt(exception=error).error("A call could not be served")
+
+
 def _log_report(call: Call, report: CallReport) -> None:
     log = logger.warning if report.cause.is_failure else logger.info
     log(
-        "Call {} from {} ended after {:.1f} s: {}{}",
+        "{} call {} with {} ended after {:.1f} s: {}{}",
+        call.direction.value.capitalize(),
         call.id,
-        call.caller,
+        call.user,
         report.duration,
         report.cause.value,
         f" ({report.detail})" if report.detail else "",

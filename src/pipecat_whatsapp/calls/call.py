@@ -1,171 +1,20 @@
-"""The law of a call: one transition table, pure and synchronous.
-
-Everything that decides what a call does next lives in this file, and nothing in it does any I/O.
-A `Call` is told what happened, as a `Signal`; the table answers with the next state and with the
-actions to perform, and somebody else performs them.
-
-Two rules hold for every row:
-
-1. The end wins. Once a call is ENDED nothing brings it back, and Meta is told at most once.
-2. What Meta hears depends on what Meta knows: `reject` before accept's 200, `terminate` after it,
-   and nothing when the user hung up first.
-
-While accept is on its way nobody knows which of the two Meta needs. A call that ends at that
-moment is cleaned up here at once and then WITHDRAWN: accept's answer decides what is sent.
-"""
+"""One call: who talks to whom, where it stands, and what happened so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
+from pipecat_whatsapp.calls.law import (
+    INBOUND_PREPARATIONS,
+    OUTBOUND_PREPARATIONS,
+    TABLE,
+    Action,
+    Signal,
+    State,
+)
+from pipecat_whatsapp.calls.outcome import Cause, Outcome
 from pipecat_whatsapp.media.quality import CallQuality
 from pipecat_whatsapp.meta.events import CallConnect, CallTerminate, Direction, User
-
-
-class State(Enum):
-    """Where a call stands.
-
-    Parameters:
-        RINGING: The call is known here; Meta has heard nothing from us.
-        CONNECTING: Pre-accept was sent; the link and the bot's pipeline are coming up.
-        ACCEPTING: Accept is on its way.
-        ACTIVE: Accept was answered 200: caller and bot hear each other.
-        WITHDRAWN: It ended here while accept was on its way.
-        ENDED: It is over.
-    """
-
-    RINGING = "ringing"
-    CONNECTING = "connecting"
-    ACCEPTING = "accepting"
-    ACTIVE = "active"
-    WITHDRAWN = "withdrawn"
-    ENDED = "ended"
-
-
-class Signal(Enum):
-    """What can happen to a call.
-
-    Parameters:
-        ANSWERED: Our session description is written.
-        PRE_ACCEPTED: Meta answered pre-accept with 200.
-        LINKED: ICE and DTLS are up.
-        READY: The bot's pipeline has started.
-        PREPARED: The last of the three above has come.
-        ACCEPTED: Meta answered accept with 200.
-        ACCEPT_REFUSED: Meta answered accept with an error.
-        ACCEPT_UNANSWERED: Accept got no answer; it may have been carried out.
-        HANG_UP: Our side ends the call, for the cause given with it.
-        TERMINATED: Meta says that the call is over.
-    """
-
-    ANSWERED = "answered"
-    PRE_ACCEPTED = "pre-accepted"
-    LINKED = "linked"
-    READY = "ready"
-    PREPARED = "prepared"
-    ACCEPTED = "accepted"
-    ACCEPT_REFUSED = "accept refused"
-    ACCEPT_UNANSWERED = "accept unanswered"
-    HANG_UP = "hang up"
-    TERMINATED = "terminated"
-
-
-class Action(Enum):
-    """What the law asks for.
-
-    Parameters:
-        PRE_ACCEPT: Send pre-accept with our session description.
-        START_BOT: Start the bot's pipeline.
-        ACCEPT: Send accept with the identical session description.
-        OPEN_MEDIA: Let sound through, and tell the bot that the caller can hear.
-        REJECT: Tell Meta that the call is declined.
-        TERMINATE: Tell Meta that the call is over.
-        CLEAN_UP: Close the peer, end the bot, forget the call.
-    """
-
-    PRE_ACCEPT = "pre_accept"
-    START_BOT = "start bot"
-    ACCEPT = "accept"
-    OPEN_MEDIA = "open media"
-    REJECT = "reject"
-    TERMINATE = "terminate"
-    CLEAN_UP = "clean up"
-
-
-class Cause(Enum):
-    """Why a call ended.
-
-    Parameters:
-        CALLER_HUNG_UP: The user ended it, or WhatsApp did for them.
-        BOT_HUNG_UP: The bot ended it, or its pipeline came to its end.
-        APP_HUNG_UP: The application asked for it.
-        REJECTED: `on_incoming_call` declined it.
-        BUSY: As many calls as allowed were running.
-        BAD_OFFER: The offer cannot carry a call.
-        BOT_FAILED: The bot, or a hook of the application, raised.
-        GRAPH_FAILED: A request to Meta failed.
-        NOT_READY: The hook or the pipeline was not ready when the time to accept was over.
-        NO_MEDIA: The link never came up, or no packet ever came over it.
-        MEDIA_LOST: The link broke, or packets stopped.
-        SHUTDOWN: This process is ending.
-    """
-
-    CALLER_HUNG_UP = "caller hung up"
-    BOT_HUNG_UP = "bot hung up"
-    APP_HUNG_UP = "application hung up"
-    REJECTED = "rejected"
-    BUSY = "busy"
-    BAD_OFFER = "bad offer"
-    BOT_FAILED = "bot failed"
-    GRAPH_FAILED = "graph failed"
-    NOT_READY = "bot not ready"
-    NO_MEDIA = "no media"
-    MEDIA_LOST = "media lost"
-    SHUTDOWN = "shutdown"
-
-    @property
-    def is_failure(self) -> bool:
-        """Whether something went wrong, rather than somebody ending the call."""
-        return self in _FAILURES
-
-
-_FAILURES = {
-    Cause.BAD_OFFER,
-    Cause.BOT_FAILED,
-    Cause.GRAPH_FAILED,
-    Cause.NOT_READY,
-    Cause.NO_MEDIA,
-    Cause.MEDIA_LOST,
-}
-
-PREPARATIONS = frozenset({Signal.PRE_ACCEPTED, Signal.LINKED, Signal.READY})
-"""What must have come, in any order, before a call is accepted."""
-
-TABLE: dict[tuple[State, Signal], tuple[State, tuple[Action, ...]]] = {
-    # state             signal                       next state         actions
-    (State.RINGING, Signal.ANSWERED): (State.CONNECTING, (Action.PRE_ACCEPT, Action.START_BOT)),
-    (State.RINGING, Signal.HANG_UP): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
-    (State.RINGING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
-    (State.CONNECTING, Signal.PREPARED): (State.ACCEPTING, (Action.ACCEPT,)),
-    (State.CONNECTING, Signal.HANG_UP): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
-    (State.CONNECTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
-    (State.ACCEPTING, Signal.ACCEPTED): (State.ACTIVE, (Action.OPEN_MEDIA,)),
-    (State.ACCEPTING, Signal.ACCEPT_REFUSED): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
-    (State.ACCEPTING, Signal.ACCEPT_UNANSWERED): (
-        State.ENDED,
-        (Action.TERMINATE, Action.CLEAN_UP),
-    ),
-    (State.ACCEPTING, Signal.HANG_UP): (State.WITHDRAWN, (Action.CLEAN_UP,)),
-    (State.ACCEPTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
-    (State.ACTIVE, Signal.HANG_UP): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
-    (State.ACTIVE, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
-    (State.WITHDRAWN, Signal.ACCEPTED): (State.ENDED, (Action.TERMINATE,)),
-    (State.WITHDRAWN, Signal.ACCEPT_REFUSED): (State.ENDED, (Action.REJECT,)),
-    (State.WITHDRAWN, Signal.ACCEPT_UNANSWERED): (State.ENDED, (Action.TERMINATE,)),
-    (State.WITHDRAWN, Signal.TERMINATED): (State.ENDED, ()),
-}
-"""The law. A pair that is not in the table changes nothing and asks for nothing."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +24,7 @@ class Step:
     Parameters:
         signal: What happened.
         state: The state after it.
-        after: Seconds since the call's webhook arrived here.
+        after: Seconds since the call's beginning.
     """
 
     signal: Signal
@@ -188,21 +37,24 @@ class CallReport:
     """What became of a call.
 
     Parameters:
-        call_id: The call's id.
+        call_id: The call's id; empty for one that Meta never took.
         phone_number_id: The business number's id.
         direction: Who placed it.
+        user: The WhatsApp user on the other side.
         cause: Why it ended.
         detail: More words on the cause, empty when there are none.
-        answered: Whether it was accepted.
-        duration: Seconds from accept's 200 to the end, 0 when it was not accepted.
+        answered: Whether we accepted it, or the user called picked up.
+        duration: Seconds from the answer to the end, 0 when it was not answered.
         steps: What happened, in order.
         terminate: Meta's own account of the end, when it came before ours.
         quality: How it sounded.
+        biz_opaque_callback_data: What was attached to the call.
     """
 
     call_id: str
     phone_number_id: str
     direction: Direction
+    user: User
     cause: Cause
     detail: str
     answered: bool
@@ -210,13 +62,19 @@ class CallReport:
     steps: tuple[Step, ...]
     terminate: CallTerminate | None
     quality: CallQuality
+    biz_opaque_callback_data: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the attempt to talk came to; Meta's `status` has no say in it."""
+        return Outcome.ANSWERED if self.answered else Outcome.unanswered_because(self.cause)
 
     @property
     def stages(self) -> dict[Signal, float]:
-        """When each thing first happened, in seconds since the webhook: the time to answer, split.
+        """When each thing first happened, in seconds since the beginning.
 
         From `ANSWERED` (our session description) over `PRE_ACCEPTED`, `LINKED` and `READY` to
-        `ACCEPTED`.
+        `ACCEPTED`; for a call of ours from `OFFERED` over `PLACED` to `PICKED_UP`.
         """
         stages: dict[Signal, float] = {}
         for step in self.steps:
@@ -225,29 +83,64 @@ class CallReport:
 
 
 class Call:
-    """One call: who calls whom, where it stands, and what happened so far.
+    """One call.
 
     Args:
-        connect: The webhook event that announced the call.
+        call_id: The call's id; empty until Meta has taken a call of ours.
         phone_number_id: The business number's id.
+        direction: Who places it.
+        user: The WhatsApp user on the other side.
+        business_phone: The business number in digits, as far as it is known.
+        timestamp: When Meta announced it, Unix seconds.
+        cta_payload: Payload of the call button that was tapped. Untrusted.
+        deeplink_payload: Payload of the link that was opened. Untrusted.
+        biz_opaque_callback_data: What is attached to the call.
     """
 
-    def __init__(self, connect: CallConnect, *, phone_number_id: str) -> None:
-        self.id = connect.call_id
+    def __init__(
+        self,
+        *,
+        call_id: str,
+        phone_number_id: str,
+        direction: Direction,
+        user: User,
+        business_phone: str | None = None,
+        timestamp: int | None = None,
+        cta_payload: str | None = None,
+        deeplink_payload: str | None = None,
+        biz_opaque_callback_data: str | None = None,
+    ) -> None:
+        self.id = call_id
         self.phone_number_id = phone_number_id
-        self.direction = connect.direction
-        self.caller: User = connect.user
-        self.number_called = connect.business_phone
-        self.cta_payload = connect.cta_payload
-        self.deeplink_payload = connect.deeplink_payload
-        self.timestamp = connect.timestamp
-        self.state = State.RINGING
+        self.direction = direction
+        self.user = user
+        self.business_phone = business_phone
+        self.timestamp = timestamp
+        self.cta_payload = cta_payload
+        self.deeplink_payload = deeplink_payload
+        self.biz_opaque_callback_data = biz_opaque_callback_data
         self.cause: Cause | None = None
         self.detail = ""
         self.terminate: CallTerminate | None = None
         self.steps: list[Step] = []
         self.quality = CallQuality()
-        self._awaited = set(PREPARATIONS)
+        inbound = direction is Direction.INBOUND
+        self.state = State.RINGING if inbound else State.OFFERING
+        self._awaited = set(INBOUND_PREPARATIONS if inbound else OUTBOUND_PREPARATIONS)
+
+    @classmethod
+    def announced(cls, connect: CallConnect, *, phone_number_id: str) -> Call:
+        """The call that a webhook announces."""
+        return cls(
+            call_id=connect.call_id,
+            phone_number_id=phone_number_id,
+            direction=Direction.INBOUND,
+            user=connect.user,
+            business_phone=connect.business_phone,
+            timestamp=connect.timestamp,
+            cta_payload=connect.cta_payload,
+            deeplink_payload=connect.deeplink_payload,
+        )
 
     def __repr__(self) -> str:
         return f"Call({self.id!r}, {self.state.value})"
@@ -269,15 +162,17 @@ class Call:
 
         Args:
             signal: What happened.
-            after: Seconds since the call's webhook arrived.
+            after: Seconds since the call's beginning.
             cause: Why, for a signal that may end the call.
             detail: More words on the cause.
 
         Returns:
             The actions to perform, in order.
         """
-        if signal in PREPARATIONS:
-            return self._prepare(signal, after)
+        if signal in self._awaited and not self.is_over:
+            self._awaited.discard(signal)
+            self.steps.append(Step(signal, self.state, after))
+            return self._proceed(after)
         row = TABLE.get((self.state, signal))
         if row is None:
             return ()
@@ -285,36 +180,57 @@ class Call:
         self.steps.append(Step(signal, self.state, after))
         if self.is_over and self.cause is None:
             self.cause, self.detail = cause or _CAUSES[signal], detail
-        return actions
+        return actions + self._proceed(after)
 
-    def _prepare(self, signal: Signal, after: float) -> tuple[Action, ...]:
-        if self.is_over or signal not in self._awaited:
+    def _proceed(self, after: float) -> tuple[Action, ...]:
+        """Go on when everything is prepared, and the state is one that waits for it."""
+        if self._awaited or (self.state, Signal.PREPARED) not in TABLE:
             return ()
-        self._awaited.discard(signal)
-        self.steps.append(Step(signal, self.state, after))
-        return () if self._awaited else self.apply(Signal.PREPARED, after=after)
+        return self.apply(Signal.PREPARED, after=after)
+
+    @property
+    def answered_after(self) -> float | None:
+        """When the call was answered, seconds since its beginning; None when it was not."""
+        inbound = self.direction is Direction.INBOUND
+        answer = Signal.ACCEPTED if inbound else Signal.PICKED_UP
+        steps = [s.after for s in self.steps if s.signal is answer and s.state in _ANSWERED]
+        return steps[0] if steps else None
 
     def report(self) -> CallReport:
         """What became of the call. Complete once the call is over."""
-        accepted = next((s.after for s in self.steps if s.signal is Signal.ACCEPTED), None)
-        answered = accepted is not None and any(s.state is State.ACTIVE for s in self.steps)
+        answered_after, duration = self.answered_after, 0.0
+        if answered_after is not None:
+            duration = self.steps[-1].after - answered_after
         return CallReport(
             call_id=self.id,
             phone_number_id=self.phone_number_id,
             direction=self.direction,
+            user=self.user,
             cause=self.cause or Cause.APP_HUNG_UP,
             detail=self.detail,
-            answered=answered,
-            duration=self.steps[-1].after - accepted if accepted is not None and answered else 0.0,
+            # Meta knows of a pick-up whose webhook never came.
+            answered=answered_after is not None or self._was_met(),
+            duration=duration,
             steps=tuple(self.steps),
             terminate=self.terminate,
             quality=self.quality,
+            biz_opaque_callback_data=self.biz_opaque_callback_data,
         )
 
+    def _was_met(self) -> bool:
+        outbound = self.direction is Direction.OUTBOUND
+        return outbound and self.terminate is not None and self.terminate.start_time is not None
+
+
+_ANSWERED = (State.ACTIVE, State.PICKED_UP)
 
 _CAUSES = {
     Signal.TERMINATED: Cause.CALLER_HUNG_UP,
     Signal.ACCEPT_REFUSED: Cause.GRAPH_FAILED,
     Signal.ACCEPT_UNANSWERED: Cause.GRAPH_FAILED,
+    Signal.CONNECT_REFUSED: Cause.GRAPH_FAILED,
+    Signal.CONNECT_LOST: Cause.GRAPH_FAILED,
+    Signal.DECLINED: Cause.DECLINED,
+    Signal.HELD_BACK: Cause.HELD_BACK,
     Signal.HANG_UP: Cause.APP_HUNG_UP,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from pipecat_whatsapp.calls.call import Cause
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 
 REVIEW_SECONDS = 1.0

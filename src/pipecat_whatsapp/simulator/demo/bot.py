@@ -117,7 +117,7 @@ async def say_goodbye(call: Call) -> None:
 async def on_webhook_event(event: Event) -> None:
     """A caller who sends the message "bye" is told goodbye."""
     if isinstance(event, MessageReceived) and (event.text or "").strip().lower() == "bye":
-        for call in [call for call in on_air if call.caller.key == event.user.key]:
+        for call in [call for call in on_air if call.user.key == event.user.key]:
             await say_goodbye(call)
 
 

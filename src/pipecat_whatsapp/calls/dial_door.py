@@ -1,0 +1,104 @@
+"""Calls that another process asks for: who may ask, and what they ask.
+
+The request is JSON, signed over its raw bytes with the app secret as Meta signs webhooks::
+
+    {"to": "4915550002222", "timestamp": 1790000000, "nonce": "5f2c…",
+     "ask_permission": "May we call you?", "permission_timeout": 60}
+
+A request is good for a minute and only once, so that nobody can repeat one that they have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipecat_whatsapp.calls.dialler import DialResult
+from pipecat_whatsapp.errors import WebhookError
+from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text, token
+
+GOOD_FOR_SECONDS = 60.0
+MAX_NONCES = 10_000
+MAX_REQUEST_BYTES = 16 * 1024
+MAX_PERMISSION_TIMEOUT = 3600
+
+
+@dataclass(frozen=True)
+class DialRequest:
+    """A call that somebody asks for.
+
+    Parameters:
+        to: A phone number or a business-scoped user id.
+        phone_number_id: The business number that calls; None for the only one.
+        ask_permission: What to ask a user with who does not allow calls yet.
+        permission_timeout: Seconds to wait for the answer.
+    """
+
+    to: str
+    phone_number_id: str | None
+    ask_permission: str | None
+    permission_timeout: float
+
+
+class DialDoor:
+    """Lets requests in whose signature has been checked, each once.
+
+    Args:
+        clock: Unix seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def admit(self, body: bytes) -> DialRequest:
+        """Read a request.
+
+        Args:
+            body: Its raw bytes, with a signature that was checked.
+
+        Raises:
+            WebhookError: It cannot be read (status 400), is not fresh, or came before (403).
+        """
+        if len(body) > MAX_REQUEST_BYTES:
+            raise WebhookError(f"The request is over {MAX_REQUEST_BYTES} bytes.", status=413)
+        try:
+            request = as_object(json.loads(body, parse_int=bounded_int))
+        except (ValueError, RecursionError):
+            request = {}
+        to, nonce, at = text(request, "to"), token(request, "nonce"), integer(request, "timestamp")
+        if to is None or nonce is None or at is None:
+            raise WebhookError(
+                "The request is not a call: it is JSON with to, timestamp and nonce.", status=400
+            )
+        self._demand_fresh(at, nonce)
+        patience = integer(request, "permission_timeout")
+        return DialRequest(
+            to=to,
+            phone_number_id=token(request, "phone_number_id"),
+            ask_permission=text(request, "ask_permission", 1024),
+            permission_timeout=min(300 if patience is None else patience, MAX_PERMISSION_TIMEOUT),
+        )
+
+    def _demand_fresh(self, at: float, nonce: str) -> None:
+        now = self._clock()
+        while self._seen and next(iter(self._seen.values())) < now - 2 * GOOD_FOR_SECONDS:
+            self._seen.popitem(last=False)
+        if abs(now - at) > GOOD_FOR_SECONDS:
+            raise WebhookError(
+                "The request is not fresh: are the clocks of both machines right?", status=403
+            )
+        if nonce in self._seen or len(self._seen) >= MAX_NONCES:
+            raise WebhookError("The request came before, or too many came at once.", status=403)
+        self._seen[nonce] = now
+
+
+def told(result: DialResult) -> bytes:
+    """What to answer to a request, as JSON."""
+    call_id = result.call.id if result.call is not None else None
+    return json.dumps(
+        {"outcome": result.outcome.value, "detail": result.detail, "call_id": call_id}
+    ).encode()

@@ -1,0 +1,173 @@
+"""A user's call: decided on, answered, accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from loguru import logger
+
+from pipecat_whatsapp.calls.bot import Accept, HoldBack, Reject
+from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.law import Action, Signal, State
+from pipecat_whatsapp.calls.outcome import Cause
+from pipecat_whatsapp.calls.session import CallSession, Desk
+from pipecat_whatsapp.errors import GraphError, GraphUnreachableError, SdpError
+from pipecat_whatsapp.media.answering import answer_offer
+from pipecat_whatsapp.media.sdp import read_offer
+from pipecat_whatsapp.meta.events import CallConnect, CallEvent, CallTerminate
+
+
+class InboundSession(CallSession):
+    """One call of a user, from its webhook to its report.
+
+    Args:
+        connect: The webhook event that announced the call.
+        desk: Settings, Graph client, directory, bot and hooks.
+        phone_number_id: The business number's id.
+    """
+
+    def __init__(self, connect: CallConnect, desk: Desk, *, phone_number_id: str) -> None:
+        super().__init__(Call.announced(connect, phone_number_id=phone_number_id), desk.bot, desk)
+        self._offer = connect.sdp
+        self._deadline = self._began + self._timing.accept_deadline - age_of(connect)
+        self._terms = Accept()
+        self._pre_accept_sent = asyncio.Event()
+        self._sdp = ""
+
+    def take(self, event: CallEvent) -> None:
+        """Take what a webhook says of the call."""
+        if isinstance(event, CallTerminate):
+            self._terminated(event)
+        else:
+            logger.debug("Call {} was announced again", event.call_id)
+
+    async def _may_begin(self) -> bool:
+        if await self._desk.directory.claim(self.call.id):
+            return True
+        logger.debug("Call {} is already served, or over", self.call.id)
+        return False
+
+    async def _begin(self) -> None:
+        """Decide on the call, and answer its offer."""
+        self._after(self._deadline - self._loop.time(), self._deadline_passed)
+        if (refusal := self._desk.refusal(self.call)) is not None:
+            self.hang_up(refusal)
+        elif await self._is_welcome():
+            await self._answer()
+
+    def _deadline_passed(self) -> None:
+        awaited = self.call.awaited
+        if self.call.state is State.RINGING:
+            self.hang_up(Cause.NOT_READY, "on_incoming_call took too long")
+        elif self.call.state is not State.CONNECTING:
+            return
+        elif Signal.PRE_ACCEPTED in awaited:
+            self.hang_up(Cause.GRAPH_FAILED, "pre-accept was not answered in time")
+        elif Signal.LINKED in awaited:
+            self.hang_up(Cause.NO_MEDIA, "ICE and DTLS were not up in time")
+        else:
+            self.hang_up(Cause.NOT_READY, "the bot's pipeline was not ready in time")
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Action.PRE_ACCEPT:
+                self._in_background(self._pre_accept(), self._local)
+            case Action.ACCEPT:
+                self._in_background(self._accept(), self._afterwards)
+            case _:
+                super()._perform(action)
+
+    async def _is_welcome(self) -> bool:
+        """Ask the application's hook whether to take the call, and on which terms."""
+        hook = self._desk.on_incoming_call
+        if hook is None:
+            return True
+        try:
+            decision = await hook(self.call)
+        except Exception as error:  # noqa: BLE001 - an application's hook may raise anything
+            logger.exception("on_incoming_call raised; the call is rejected")
+            self.hang_up(Cause.BOT_FAILED, f"on_incoming_call raised {type(error).__name__}")
+            return False
+        match decision:
+            case None:
+                return True
+            case Reject():
+                self.hang_up(Cause.REJECTED, decision.reason)
+                return False
+            case HoldBack():
+                self._signal(Signal.HELD_BACK, Cause.HELD_BACK, decision.reason)
+                return False
+            case Accept():
+                self._terms = decision
+            case _:
+                self._terms = Accept(bot=decision)
+        self._bot = self._terms.bot or self._bot
+        self.call.biz_opaque_callback_data = self._terms.biz_opaque_callback_data
+        return True
+
+    async def _answer(self) -> None:
+        try:
+            offer = read_offer(self._offer)
+            self._connection, self._sdp = await answer_offer(
+                offer, self._observe, ice_servers=self._desk.config.ice_servers
+            )
+        except SdpError as error:
+            logger.warning("{}", error)
+            self.hang_up(Cause.BAD_OFFER, str(error))
+            return
+        self._signal(Signal.ANSWERED)
+
+    async def _pre_accept(self) -> None:
+        try:
+            await self._graph.pre_accept(
+                self.call.phone_number_id,
+                self.call.id,
+                self._sdp,
+                deadline=self._deadline,
+                on_sent=self._pre_accept_sent.set,
+            )
+        except GraphError as error:
+            self.hang_up(Cause.GRAPH_FAILED, str(error))
+            return
+        finally:
+            self._pre_accept_sent.set()
+        self._signal(Signal.PRE_ACCEPTED)
+        if self._connection is not None:
+            self._after(self._timing.link_timeout, self._link_is_late)
+            await self._connection.start_link()
+
+    async def _run_bot(self) -> None:
+        # Building a pipeline may block the loop: the caller's phone must have our answer first.
+        await self._pre_accept_sent.wait()
+        await super()._run_bot()
+
+    async def _accept(self) -> None:
+        call, terms = self.call, self._terms
+        try:
+            await self._graph.accept(
+                call.phone_number_id,
+                call.id,
+                self._sdp,
+                deadline=self._deadline,
+                biz_opaque_callback_data=terms.biz_opaque_callback_data,
+                recording=terms.recording,
+                transcription=terms.transcription,
+            )
+        except GraphUnreachableError as error:
+            self._signal(Signal.ACCEPT_UNANSWERED, Cause.GRAPH_FAILED, str(error))
+        except GraphError as error:
+            self._signal(Signal.ACCEPT_REFUSED, Cause.GRAPH_FAILED, str(error))
+        else:
+            self._signal(Signal.ACCEPTED)
+
+    async def _clean_up(self) -> None:
+        self._pre_accept_sent.set()
+        await super()._clean_up()
+
+
+def age_of(connect: CallConnect) -> float:
+    """Seconds since Meta sent a connect, by its own timestamp; never negative."""
+    if connect.timestamp is None:
+        return 0.0
+    return max(time.time() - connect.timestamp, 0.0)

@@ -1,0 +1,268 @@
+"""A call of ours: offered, placed, picked up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loguru import logger
+
+from pipecat_whatsapp.calls.bot import Bot
+from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.law import Action, Signal, State
+from pipecat_whatsapp.calls.outcome import Cause
+from pipecat_whatsapp.calls.session import CallSession, Desk
+from pipecat_whatsapp.errors import (
+    CallingUnavailableError,
+    CallLimitError,
+    ConfigError,
+    GraphUnreachableError,
+    NotPermittedError,
+    SdpError,
+    UncallableError,
+    UserBusyError,
+    WhatsAppError,
+)
+from pipecat_whatsapp.media.connection import LinkEvent
+from pipecat_whatsapp.media.offering import make_offer
+from pipecat_whatsapp.meta.capture import Capture
+from pipecat_whatsapp.meta.events import (
+    CallConnect,
+    CallEvent,
+    CallStatus,
+    CallTerminate,
+    Direction,
+    User,
+)
+
+MAX_CALLBACK_DATA_CHARS = 512
+
+_STATUSES = {
+    "RINGING": Signal.ALERTED,
+    "ACCEPTED": Signal.PICKED_UP,
+    "REJECTED": Signal.DECLINED,
+}
+
+_REFUSALS: tuple[tuple[type[WhatsAppError], Cause], ...] = (
+    (NotPermittedError, Cause.NOT_PERMITTED),
+    (CallingUnavailableError, Cause.NOT_PERMITTED),
+    (UncallableError, Cause.UNCALLABLE),
+    (UserBusyError, Cause.USER_BUSY),
+    (CallLimitError, Cause.LIMIT_REACHED),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialOrder:
+    """A call to place.
+
+    Parameters:
+        user: Whom to call.
+        phone_number_id: The business number that calls.
+        bot: The bot that talks.
+        ring_timeout: Seconds until a call that nobody picks up is ended.
+        biz_opaque_callback_data: Comes back with every webhook of the call; 512 characters at most.
+        recording: Let Meta record the call.
+        transcription: Let Meta transcribe the call.
+
+    Raises:
+        ConfigError: No call can be placed like this.
+    """
+
+    user: User
+    phone_number_id: str
+    bot: Bot
+    ring_timeout: float
+    biz_opaque_callback_data: str | None = None
+    recording: Capture | None = None
+    transcription: Capture | None = None
+
+    def __post_init__(self) -> None:
+        if self.user.key is None:
+            raise ConfigError(
+                "The call was not placed, because the user has neither a number nor an id."
+            )
+        data = self.biz_opaque_callback_data or ""
+        if len(data) > MAX_CALLBACK_DATA_CHARS:
+            raise ConfigError(
+                f"The call was not placed, because biz_opaque_callback_data has {len(data)} "
+                f"characters, and Meta takes {MAX_CALLBACK_DATA_CHARS}."
+            )
+
+
+class OutboundSession(CallSession):
+    """One call of ours, from its offer to its report.
+
+    Args:
+        order: The call to place.
+        desk: Settings, Graph client, directory and hooks.
+        on_placed: Told once, when the call's id is known.
+    """
+
+    def __init__(
+        self, order: DialOrder, desk: Desk, on_placed: Callable[[OutboundSession], None]
+    ) -> None:
+        call = Call(
+            call_id="",
+            phone_number_id=order.phone_number_id,
+            direction=Direction.OUTBOUND,
+            user=order.user,
+            biz_opaque_callback_data=order.biz_opaque_callback_data,
+        )
+        super().__init__(call, order.bot, desk)
+        self._order = order
+        # It tells our call among those of other applications while its id is still unknown.
+        self._callback_data = order.biz_opaque_callback_data or secrets.token_urlsafe(16)
+        self._on_placed = on_placed
+        self._is_placed = asyncio.Event()
+        self._decided = asyncio.Event()
+        self._offer = ""
+        self._answer: str | None = None
+
+    async def decided(self) -> None:
+        """Wait until the user has picked up, or the call is over."""
+        await self._decided.wait()
+
+    def is_told_of_by(self, event: CallEvent) -> bool:
+        """Whether an event with an unknown id is about this call, whose id is still unknown."""
+        if self.call.id or not isinstance(event, CallConnect | CallStatus | CallTerminate):
+            return False
+        user, theirs = self.call.user, event.user
+        known = [
+            (ours, its)
+            for ours, its in ((user.phone, theirs.phone), (user.user_id, theirs.user_id))
+            if ours and its
+        ]
+        return event.biz_opaque_callback_data == self._callback_data and all(
+            ours == its for ours, its in known
+        )
+
+    def placed(self, call_id: str) -> None:
+        """Meta has taken the call, and this is its id."""
+        if self.call.id:
+            return
+        self.call.id = call_id
+        with logger.contextualize(call_id=call_id):
+            self._context = contextvars.copy_context()
+        self._is_placed.set()
+        self._signal(Signal.PLACED)
+        self._in_background(self._note_owner(), self._afterwards)
+        self._on_placed(self)
+
+    def take(self, event: CallEvent) -> None:
+        """Take what a webhook says of the call."""
+        match event:
+            case CallConnect():
+                self._take_answer(event)
+            case CallStatus() if event.status in _STATUSES:
+                self._signal(_STATUSES[event.status])
+            case CallTerminate():
+                self._terminated(event, self._cause_of(event))
+
+    def _take_answer(self, event: CallConnect) -> None:
+        if self._answer is None:
+            self._answer = event.sdp
+            self.call.business_phone = event.business_phone or self.call.business_phone
+            self._signal(Signal.ANSWERED)
+
+    def _cause_of(self, event: CallTerminate) -> Cause:
+        if self.call.answered_after is not None or event.start_time is not None:
+            return Cause.CALLER_HUNG_UP
+        return Cause.NOT_CONNECTED if event.errors else Cause.UNANSWERED
+
+    async def _may_begin(self) -> bool:
+        return True
+
+    async def _begin(self) -> None:
+        """Write the offer."""
+        self._after(self._order.ring_timeout, self._rang_out)
+        if (refusal := self._desk.refusal(self.call)) is not None:
+            self.hang_up(refusal, "no further call is taken now")
+            return
+        try:
+            self._connection, self._offer = await make_offer(
+                self._observe, ice_servers=self._desk.config.ice_servers
+            )
+        except OSError as error:
+            self.hang_up(Cause.NO_MEDIA, f"no socket could be opened ({error.strerror})")
+            return
+        self._signal(Signal.OFFERED)
+
+    def _signal(self, signal: Signal, cause: Cause | None = None, detail: str = "") -> None:
+        super()._signal(signal, cause, detail)
+        if self.call.is_over or self.call.answered_after is not None:
+            self._decided.set()
+        if signal is Signal.PICKED_UP and self.call.state is State.PICKED_UP:
+            self._after(self._timing.link_timeout, self._media_are_late)
+
+    def _observe(self, event: LinkEvent) -> None:
+        if event is LinkEvent.VOICE:
+            # Who speaks has picked up, even if the webhook that says so is late or lost.
+            self._signal(Signal.PICKED_UP)
+        else:
+            super()._observe(event)
+
+    def _media_are_late(self) -> None:
+        if self.call.state is not State.PICKED_UP:
+            return
+        if Signal.LINKED in self.call.awaited:
+            self._link_is_late()
+        else:
+            self.hang_up(Cause.NOT_READY, "the bot's pipeline was not ready in time")
+
+    def _rang_out(self) -> None:
+        if self.call.answered_after is None:
+            seconds = self._order.ring_timeout
+            self.hang_up(Cause.UNANSWERED, f"nobody picked up within {seconds:.0f} s")
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Action.CONNECT:
+                self._in_background(self._connect(), self._afterwards)
+            case Action.START_LINK:
+                self._in_background(self._start_link(), self._local)
+            case _:
+                super()._perform(action)
+
+    async def _connect(self) -> None:
+        """Place the call: once, since nobody knows what became of a request without an answer."""
+        order = self._order
+        try:
+            call_id = await self._graph.connect(
+                order.phone_number_id,
+                order.user,
+                self._offer,
+                biz_opaque_callback_data=self._callback_data,
+                recording=order.recording,
+                transcription=order.transcription,
+            )
+        except GraphUnreachableError as error:
+            await self._wait_for_word(str(error))
+        except WhatsAppError as error:
+            cause = next((c for kind, c in _REFUSALS if isinstance(error, kind)), None)
+            self._signal(Signal.CONNECT_REFUSED, cause or Cause.GRAPH_FAILED, str(error))
+        else:
+            self.placed(call_id)
+
+    async def _wait_for_word(self, why: str) -> None:
+        """Meta may have placed the call: then a webhook tells its id."""
+        try:
+            async with asyncio.timeout(self._timing.lost_reply_patience):
+                await self._is_placed.wait()
+        except TimeoutError:
+            self._signal(Signal.CONNECT_LOST, Cause.GRAPH_FAILED, why)
+
+    async def _note_owner(self) -> None:
+        directory = self._desk.directory
+        await (directory.bury if self.call.is_over else directory.claim)(self.call.id)
+
+    async def _start_link(self) -> None:
+        assert self._connection is not None  # noqa: S101 - the offer came from it
+        try:
+            await self._connection.take_answer(self._answer or "")
+        except SdpError as error:
+            logger.warning("{}", error)
+            self.hang_up(Cause.BAD_OFFER, str(error))

@@ -1,0 +1,129 @@
+"""Every running call, and which webhook belongs to which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from loguru import logger
+
+from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.dialling import Dialling
+from pipecat_whatsapp.calls.inbound import InboundSession, age_of
+from pipecat_whatsapp.calls.outbound import DialOrder, OutboundSession
+from pipecat_whatsapp.calls.session import CallSession, Desk
+from pipecat_whatsapp.meta.events import (
+    CallConnect,
+    CallEvent,
+    CallStatus,
+    CallTerminate,
+    Direction,
+)
+
+InBackground = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Owner(Desk, Protocol):
+    """What a switchboard needs of whoever runs it."""
+
+    async def call_ended(self, session: CallSession, report: CallReport) -> None:
+        """A call is over here."""
+        ...
+
+
+class Switchboard:
+    """Starts a session for every call, and hands it what webhooks say of the call.
+
+    Args:
+        owner: Settings, Graph client, directory, bot and hooks.
+        in_background: Runs a coroutine as a task that somebody watches over.
+    """
+
+    def __init__(self, owner: Owner, in_background: InBackground) -> None:
+        self._owner = owner
+        self._in_background = in_background
+        self._sessions: dict[str, CallSession] = {}
+        self._running: list[CallSession] = []
+        self._dialling = Dialling()
+
+    @property
+    def sessions(self) -> tuple[CallSession, ...]:
+        """The calls that are served, some of which only have to be put away."""
+        return tuple(self._running)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that are not over."""
+        return tuple(s.call for s in self._running if not s.call.is_over)
+
+    def find(self, call_id: str) -> CallSession | None:
+        """The session of a call that is not over."""
+        session = self._sessions.get(call_id)
+        return None if session is None or session.call.is_over else session
+
+    def dial(self, order: DialOrder) -> OutboundSession:
+        """Begin a call of ours."""
+        session = OutboundSession(order, self._owner, self._placed)
+        self._dialling.add(session)
+        self._start(session)
+        return session
+
+    def take(self, event: CallEvent) -> bool:
+        """Serve an event of a call. Returns whether it was one that a call lives by."""
+        if not isinstance(event, CallConnect | CallStatus | CallTerminate):
+            return False
+        session = self._sessions.get(event.call_id) or self._dialled(event)
+        if session is not None:
+            session.take(event)
+        elif isinstance(event, CallConnect) and event.direction is Direction.INBOUND:
+            self._ring(event)
+        else:
+            self._dialling.park(event)
+            if not isinstance(event, CallTerminate):
+                return False
+            self._in_background(self._owner.directory.bury(event.call_id))
+        return True
+
+    def _dialled(self, event: CallEvent) -> CallSession | None:
+        """The call of ours that an event tells the id of."""
+        session = self._dialling.find(event)
+        if session is not None:
+            session.placed(event.call_id)
+        return session
+
+    def _placed(self, session: OutboundSession) -> None:
+        self._sessions[session.call.id] = session
+        self._dialling.remove(session)
+        for event in self._dialling.parked(session.call.id):
+            session.take(event)
+
+    def _ring(self, event: CallConnect) -> None:
+        if (age := age_of(event)) >= self._owner.config.timing.accept_deadline:
+            logger.warning(
+                "Dropped the connect of call {}: it is {:.0f} s old. "
+                "Is this a late delivery, or is this machine's clock wrong?",
+                event.call_id,
+                age,
+            )
+            return
+        assert event.phone_number_id is not None  # noqa: S101 - it is one that we serve
+        session = InboundSession(event, self._owner, phone_number_id=event.phone_number_id)
+        # Known from here on, so that a terminate that follows closely finds it.
+        self._sessions[event.call_id] = session
+        self._start(session)
+
+    def _start(self, session: CallSession) -> None:
+        self._running.append(session)
+        self._in_background(self._serve(session))
+
+    async def _serve(self, session: CallSession) -> None:
+        try:
+            report = await session.run()
+            if report is not None:
+                await self._owner.call_ended(session, report)
+            await session.settled()
+        finally:
+            self._running.remove(session)
+            self._sessions.pop(session.call.id, None)
+            if isinstance(session, OutboundSession):
+                self._dialling.remove(session)
