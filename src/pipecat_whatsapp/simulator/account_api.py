@@ -200,7 +200,7 @@ def _fields(value: object) -> list[str]:
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
         raise RefusalError("fields is missing")
-    unknown = [name for name in names if name not in KNOWN_FIELDS]
+    unknown = [name for name in names if str(name) not in KNOWN_FIELDS]
     if unknown:
         raise RefusalError(f"There is no field {unknown[0]}")
     return names
