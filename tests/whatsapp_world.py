@@ -10,8 +10,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from bots import PlainBot
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
-from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.server import PATH, create_app
 from pipecat_whatsapp.simulator.graph import Account, SimulatedMeta
@@ -60,11 +60,8 @@ class World:
             **settings: Fields of the bot's config that differ from the environment.
         """
 
-        async def bot(_: WhatsAppRunnerArguments) -> None:
-            raise AssertionError("nobody calls")
-
         environ = variables(self.meta.account, self.meta.graph_url)
-        adapter = WebhookAdapter(WhatsAppConfig.from_env(environ, **settings), bot)
+        adapter = WebhookAdapter(WhatsAppConfig.from_env(environ, **settings), PlainBot())
         port = await self._serve(create_app(adapter), port)
         self.bot_url = f"http://127.0.0.1:{port}{PATH}"
         return self.bot_url

@@ -60,6 +60,7 @@ class Dialogue:
         try:
             agreed = typer.confirm(question)
         except typer.Abort:
+            typer.echo(err=True)
             agreed = False
         if not agreed:
             raise ConfigError(
@@ -72,4 +73,6 @@ def _prompt(question: str, option: str, **options: Any) -> Any:
     try:
         return typer.prompt(question, **options)
     except typer.Abort:
+        # The question has no answer that would have ended its line.
+        typer.echo(err=True)
         raise ConfigError(f"Without an answer it does not go on: give {option}.") from None
