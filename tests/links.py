@@ -1,4 +1,7 @@
-"""A connection on one side and WhatsApp's relay on the other, without a call around them."""
+"""A connection on one side and WhatsApp's relay on the other, without a call around them.
+
+Of a user's call, which WhatsApp offers, and of a call of ours.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Self
 from conftest import until
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.offering import make_offer
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.media.sdp import read_offer
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
@@ -50,6 +54,11 @@ class Link:
     async def answer(self) -> None:
         self.connection, self.sdp = await answer_offer(read_offer(self.offer), self.events.append)
 
+    @property
+    def ours(self) -> str:
+        """What our side says of itself."""
+        return self.sdp
+
     async def start(self) -> None:
         """Bring the link up, once it is answered."""
         self.endpoint.start(read_answer(self.sdp))
@@ -78,6 +87,35 @@ class Link:
             hear(data, arrival)
 
         self.endpoint.on_rtp = keep
+
+
+class OwnLink(Link):
+    """The same for a call of ours.
+
+    Args:
+        setup: What the relay says of its part in DTLS: "active", "passive" or "actpass".
+        change: What else is changed in its answer, before and after.
+    """
+
+    def __init__(self, setup: str = "active", change: tuple[str, str] = ("", "")) -> None:
+        super().__init__()
+        self._setup = setup
+        self._change = change
+
+    async def answer(self) -> None:
+        """Make the offer, and have the relay's answer written."""
+        self.connection, self.offer = await make_offer(self.events.append)
+        self.sdp = self.phone.answer(self.offer, self._setup).replace(*self._change)
+
+    @property
+    def ours(self) -> str:
+        """What our side says of itself."""
+        return self.offer
+
+    async def start(self) -> None:
+        """Bring the link up."""
+        await self.connection.take_answer(self.sdp)
+        await until(lambda: LinkEvent.UP in self.events)
 
 
 async def rtcp_reached(endpoint: LiteEndpoint, count: int = 1) -> list[bytes]:

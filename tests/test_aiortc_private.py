@@ -5,11 +5,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from aioice import stun
-from aiortc import RTCDtlsTransport, RTCRemoteInboundRtpStreamStats
+from aiortc import RTCDtlsTransport, RTCInboundRtpStreamStats, RTCRemoteInboundRtpStreamStats
 from pipecat.frames.frames import OutputDTMFFrame
 
 from bots import RATE, Echo, PipelineBot
@@ -52,6 +53,11 @@ def nothing(data: bytes) -> None:
     """Drop a packet."""
 
 
+def taken(data: bytes) -> bool:
+    """Drop an RTP packet."""
+    return True
+
+
 def unchanged(data: bytes) -> bytes:
     return data
 
@@ -63,7 +69,7 @@ def transport_of(link: Link) -> RTCDtlsTransport:
 def open_door(
     link: Link,
     *,
-    on_rtp: Callable[[bytes], None] = nothing,
+    on_rtp: Callable[[bytes], bool] = taken,
     on_rtcp: Callable[[bytes], None] = nothing,
     outgoing: Callable[[bytes], bytes | None] = unchanged,
 ) -> Send:
@@ -75,8 +81,13 @@ def open_door(
 async def test_whatever_comes_in_comes_through_the_door(link: Link) -> None:
     rtp: list[bytes] = []
     rtcp: list[bytes] = []
+
+    def on_rtp(data: bytes) -> bool:
+        rtp.append(data)
+        return True
+
     await link.answer()
-    open_door(link, on_rtp=rtp.append, on_rtcp=rtcp.append)
+    open_door(link, on_rtp=on_rtp, on_rtcp=rtcp.append)
     await link.start()
     # Of a kind that aiortc would drop unseen.
     key = RtpPacket(126, 1, 2, 3, b"\x01\x0a\x00\xa0", marker=True)
@@ -89,11 +100,34 @@ async def test_whatever_comes_in_comes_through_the_door(link: Link) -> None:
 
 async def test_a_door_can_be_opened_while_the_link_is_up(link: Link) -> None:
     rtp: list[bytes] = []
+
+    def on_rtp(data: bytes) -> bool:
+        rtp.append(data)
+        return True
+
     await link.come_up()
-    open_door(link, on_rtp=rtp.append)
+    open_door(link, on_rtp=on_rtp)
     packet = RtpPacket(111, 1, 2, 3, b"opus")
     link.send(packet)
     await until(lambda: rtp == [bytes(packet)])
+
+
+async def test_what_is_not_taken_is_aiortcs(link: Link) -> None:
+    seen: list[bytes] = []
+
+    def on_rtp(data: bytes) -> bool:
+        seen.append(data)
+        return len(seen) > 3
+
+    await link.come_up()
+    await link.connection.open()
+    open_door(link, on_rtp=on_rtp)
+    for sequence in range(5):
+        link.send(RtpPacket(111, sequence, sequence * 960, 3, b"\x08opus"))
+    await until(lambda: len(seen) == 5)
+    report = await link.connection.pc.getStats()
+    received = [s for s in report.values() if isinstance(s, RTCInboundRtpStreamStats)]
+    assert [stats.packetsReceived for stats in received] == [3]
 
 
 async def test_reports_go_on_to_aiortc(link: Link) -> None:
@@ -170,7 +204,7 @@ async def test_packets_of_ones_own_can_be_sent(link: Link) -> None:
 async def test_a_handler_that_raises_ends_nothing(link: Link, warnings: list[str]) -> None:
     seen: list[bytes] = []
 
-    def broken(data: bytes) -> None:
+    def broken(data: bytes) -> NoReturn:
         seen.append(data)
         raise RuntimeError("a bug of ours")
 
@@ -203,7 +237,7 @@ async def test_a_door_that_has_moved_is_left_alone(link: Link, warnings: list[st
     transport = transport_of(link)
     before = dict(vars(transport))
     for _ in range(2):
-        assert open_rtp_door(transport, on_rtp=nothing, on_rtcp=nothing, outgoing=unchanged) is None
+        assert open_rtp_door(transport, on_rtp=taken, on_rtcp=nothing, outgoing=unchanged) is None
     assert vars(transport) == before
     assert len(warnings) == 1
     assert "RTCDtlsTransport._send_rtp" in warnings[0]

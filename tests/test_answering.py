@@ -12,10 +12,10 @@ from pipecat.transports.smallwebrtc.connection import IceServer
 
 from links import Link
 from pipecat_whatsapp.errors import SdpError
-from pipecat_whatsapp.media import answering
+from pipecat_whatsapp.media import gathering
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
-from pipecat_whatsapp.media.sdp import Offer, read_offer
+from pipecat_whatsapp.media.sdp import RemoteDescription, read_offer
 from pipecat_whatsapp.simulator.rules import check_answer
 from test_sdp import whatsapp_offer
 
@@ -86,7 +86,7 @@ async def test_without_servers_the_hosts_own_addresses_serve_at_the_first_attemp
 async def test_an_offer_that_aiortc_cannot_take_is_an_sdp_error() -> None:
     sdp = whatsapp_offer().replace("a=setup:actpass", "a=candidate:broken")
     with pytest.raises(SdpError, match="cannot be read"):
-        await answer_offer(Offer(sdp=sdp, opus_payload_type=111), lambda event: None)
+        await answer_offer(RemoteDescription(sdp=sdp, opus_payload_type=111), lambda event: None)
 
 
 async def test_a_cancelled_answer_leaves_no_socket() -> None:
@@ -120,7 +120,7 @@ async def test_a_dead_stun_server_does_not_hold_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """aiortc would go on asking it; here it gets its time, and then does not count."""
-    monkeypatch.setattr(answering, "STUN_TIMEOUT", 0.01)
+    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
     monkeypatch.setattr(stun, "RETRY_RTO", 0.005)
     async with dead_server() as server:
         url = f"stun:{server.address}"
@@ -137,7 +137,7 @@ async def test_a_dead_stun_server_does_not_hold_the_answer(
 async def test_a_stun_server_without_an_address_does_not_hold_the_answer_either(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "STUN_TIMEOUT", 0.01)
+    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
     sdp = await answer(link, IceServer("stun:no-such-name.invalid:3478"))
     assert " typ host" in sdp
     await link.start()
@@ -155,7 +155,7 @@ async def test_the_attempt_that_failed_is_put_away_and_nobody_waits_for_it(
             closed.append(self)
 
     monkeypatch.setattr(WhatsAppConnection, "close", noted)
-    monkeypatch.setattr(answering, "STUN_TIMEOUT", 0.01)
+    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
     async with dead_server() as server:
         await answer(link, IceServer(f"stun:{server.address}"))
         await link.connection.close()
@@ -198,7 +198,7 @@ async def test_turn_servers_are_tried_in_order(
     warnings: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answering, "TURN_TIMEOUT", 1.0)
+    monkeypatch.setattr(gathering, "TURN_TIMEOUT", 1.0)
     monkeypatch.setattr(stun, "RETRY_RTO", 0.02)
     dead = f"turn:{silent}?transport=udp"
     sdp = await answer(link, IceServer([dead, turn_url], "ada", "secret"))
@@ -217,7 +217,7 @@ async def test_without_any_relay_the_hosts_own_addresses_serve(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("TURN_TIMEOUT", "STUN_TIMEOUT"):
-        monkeypatch.setattr(answering, name, 0.01)
+        monkeypatch.setattr(gathering, name, 0.01)
     monkeypatch.setattr(stun, "RETRY_RTO", 0.005)
     stun_url, turn_url = f"stun:{silent}", f"turn:{silent}"
     sdp = await answer(link, IceServer(stun_url), IceServer(turn_url, "ada", "secret"))

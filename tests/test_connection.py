@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 
+import numpy as np
 import pytest
+from av import AudioFrame
 
+from aiortc_business import tone
 from conftest import until
-from links import Link, rtcp_reached
+from links import Link, OwnLink, rtcp_reached
 from pipecat_whatsapp.media.connection import LinkEvent
 from pipecat_whatsapp.media.dtmf import event_payload
 from pipecat_whatsapp.media.opus import create_encoder
@@ -24,8 +26,8 @@ from pipecat_whatsapp.media.rtp import (
 )
 from pipecat_whatsapp.media.sdp import read_source
 from pipecat_whatsapp.media.sender import AudioSender
-from pipecat_whatsapp.simulator.offer import read_answer
-from pipecat_whatsapp.simulator.rules import check_answer
+from pipecat_whatsapp.simulator.offer import read_offer
+from test_opus import frames
 from test_sender import new_sender
 
 KEYS = 126
@@ -35,23 +37,24 @@ def new_meter() -> QualityMeter:
     return QualityMeter(asyncio.get_running_loop().time())
 
 
-async def test_the_answer_keeps_metas_rules(link: Link) -> None:
-    await link.answer()
-    check_answer(link.sdp, link.offer)
-    assert " typ host" in link.sdp
+@pytest.fixture(params=["user's", "active", "passive"])
+async def link(request: pytest.FixtureRequest) -> AsyncIterator[Link]:
+    """Of a user's call, and of calls of ours by Meta's part in DTLS."""
+    made = Link() if request.param == "user's" else OwnLink(request.param)
+    async with made:
+        yield made
 
 
 async def test_the_link_stays_down_until_it_is_started(link: Link) -> None:
-    """Meta must have our answer before DTLS begins."""
+    """Meta must have our answer, or we Meta's, before DTLS begins."""
     await link.answer()
-    link.endpoint.start(read_answer(link.sdp))
+    await asyncio.sleep(0.05)
     assert link.connection.pc.connectionState == "new"
-    await link.connection.start_link()
-    await until(lambda: LinkEvent.UP in link.events)
-    assert link.connection.pc.localDescription is not None
-    assert link.connection.pc.localDescription.sdp.count("a=ice-ufrag") == 1
-    ufrag = read_answer(link.sdp).ufrag
-    assert f"a=ice-ufrag:{ufrag}\r\n" in link.connection.pc.localDescription.sdp
+    await link.start()
+    local = link.connection.pc.localDescription.sdp
+    assert local.count("a=ice-ufrag") == 1
+    assert f"a=ice-ufrag:{read_offer(link.ours).ufrag}\r\n" in local
+    assert link.connection.pc.getReceivers()[0].transport.transport.role == "controlling"
 
 
 async def test_nothing_is_sent_before_the_gate_opens(link: Link) -> None:
@@ -178,12 +181,53 @@ async def test_sound_and_keys_are_heard(link: Link) -> None:
     receiver = link.connection.create_receiver()
     receiver.start(16_000, pcm.append, keys.append)
     await link.start()
-    encoder = create_encoder(16_000)
-    for sequence in range(5):
-        opus = encoder.encode(bytes(640))
-        link.send(RtpPacket(111, sequence, sequence * 960, 9, opus))
+    await link.connection.open()
+    send_tone(link, 5)
     link.send(RtpPacket(KEYS, 5, 5 * 960, 9, event_payload("#", 160), marker=True))
     await until(lambda: len(pcm) >= 5 and keys == ["#"])
+
+
+def send_tone(link: Link, packets: int, *, start: int = 0) -> None:
+    """Let the far end send a tone, all at once."""
+    encoder = create_encoder(16_000)
+    opus_pt = link.phone.voice.opus_pt
+    for sequence, frame in enumerate(frames(tone(440, packets / 50), 16_000), start):
+        link.send(RtpPacket(opus_pt, sequence, sequence * 960, 9, encoder.encode(frame)))
+
+
+async def test_nothing_is_heard_before_the_gate_opens(link: Link) -> None:
+    """Nobody has accepted or picked up: whatever sounds then is no caller."""
+    pcm: list[bytes] = []
+    keys: list[str] = []
+    await link.answer()
+    link.connection.create_receiver().start(16_000, pcm.append, keys.append)
+    await link.start()
+    await link.connection.connect()
+    _, before = await reviewed(link)
+    send_tone(link, 50)
+    link.send(RtpPacket(KEYS, 50, 50 * 960, 9, event_payload("1", 160), marker=True))
+    await reviewed_until(link, lambda _, packets: packets >= before + 51)
+    await link.connection.open()
+    send_tone(link, 5, start=51)
+    link.send(RtpPacket(KEYS, 56, 56 * 960, 9, event_payload("2", 160), marker=True))
+    quality = await reviewed_until(link, lambda quality, _: quality.packets_in == 6)
+    assert quality.lost_in == 0, "and what nobody was to hear is not missed"
+    assert keys == ["2"]
+    assert len(pcm) == 5
+
+
+async def test_pipecats_own_transport_hears_nothing_before_the_gate_opens(link: Link) -> None:
+    await link.come_up()
+    track = link.connection.audio_input_track()
+    assert track is not None
+    _, before = await reviewed(link)
+    send_tone(link, 30)
+    await reviewed_until(link, lambda _, packets: packets >= before + 30)
+    await link.connection.open()
+    link.phone.speak()
+    frame = await track.recv()
+    assert isinstance(frame, AudioFrame)
+    assert np.abs(frame.to_ndarray()).max() < 100, "silence, as the phone says now"
 
 
 async def test_a_closed_connection_hears_nothing_more(link: Link) -> None:
@@ -192,21 +236,13 @@ async def test_a_closed_connection_hears_nothing_more(link: Link) -> None:
     receiver = link.connection.create_receiver()
     receiver.start(16_000, pcm.append, lambda key: None)
     await link.start()
+    await link.connection.open()
     link.phone.speak()
     await until(lambda: len(pcm) > 3)
     await link.connection.close()
     heard = len(pcm)
     await asyncio.sleep(0.1)
     assert len(pcm) == heard
-
-
-async def test_keys_can_be_sent_where_they_were_offered(link: Link) -> None:
-    await link.answer()
-    assert link.connection.telephone_event_payload_type is None, "nobody has opened the door yet"
-    link.connection.create_receiver()
-    assert link.connection.telephone_event_payload_type == KEYS
-    link.connection.offer = replace(link.connection.offer, telephone_event_payload_type=None)
-    assert link.connection.telephone_event_payload_type is None
 
 
 async def test_a_key_leaves_in_the_stream_of_the_audio(link: Link) -> None:
@@ -227,7 +263,7 @@ async def test_a_key_leaves_in_the_stream_of_the_audio(link: Link) -> None:
     keys = [packet for packet in link.sent if packet.payload_type == KEYS]
     assert [packet.marker for packet in keys] == [True] + [False] * 6
     assert len({packet.timestamp for packet in keys}) == 1
-    assert {packet.payload_type for packet in link.sent} == {111, KEYS}
+    assert {packet.payload_type for packet in link.sent} == {link.phone.voice.opus_pt, KEYS}
 
 
 # Reports
@@ -251,11 +287,13 @@ async def test_a_review_tells_the_far_end_what_came_of_its_stream(link: Link) ->
     await link.answer()
     link.connection.create_receiver()
     await link.start()
+    await link.connection.open()
+    opus_pt = link.phone.voice.opus_pt
     for sequence in (65_534, 65_535, 0, 2, 3, 6):
-        link.send(RtpPacket(111, sequence, 0, 0xABCDEF01, b"\x08opus"))
+        link.send(RtpPacket(opus_pt, sequence, 0, 0xABCDEF01, b"\x08opus"))
     quality = await reviewed_until(link, lambda quality, _: quality.packets_in == 6)
     assert quality.lost_in == 3
-    ssrc, cname = read_source(link.sdp)
+    ssrc, cname = read_source(link.ours)
     (compound,) = await first_report(link)
     assert compound.endswith(source_description(ssrc, cname))
     (report,) = read_rtcp(compound)
@@ -298,7 +336,8 @@ async def test_a_connection_can_be_reviewed_when_it_is_closed(link: Link) -> Non
     await link.answer()
     link.connection.create_receiver()
     await link.start()
-    link.send(RtpPacket(111, 1, 0, 9, b"\x08opus"))
+    await link.connection.open()
+    link.send(RtpPacket(link.phone.voice.opus_pt, 1, 0, 9, b"\x08opus"))
     await reviewed_until(link, lambda quality, _: quality.packets_in == 1)
     await link.connection.close()
     quality, _ = await reviewed(link)
@@ -324,7 +363,7 @@ async def test_each_report_of_the_far_end_is_followed_once(link: Link) -> None:
     link.connection.replace_audio_track(sender)
     await link.start()
     await link.connection.open()
-    ssrc, _ = read_source(link.sdp)
+    ssrc, _ = read_source(link.ours)
     await reviewed(link)
     assert sender.followed == []
     for fraction in (64, 64, 0):

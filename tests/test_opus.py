@@ -199,7 +199,8 @@ def noise(rate: int) -> bytes:
     [(8000, 8000), (12000, 12000), (16000, 16000), (22050, 24000), (24000, 24000), (48000, 48000)],
 )
 def test_nothing_is_coded_that_the_far_end_cannot_play(max_playback_rate: int, coded: int) -> None:
-    encoder = create_encoder(48_000, bitrate=40_000, max_playback_rate=max_playback_rate)
+    encoder = create_encoder(48_000, bitrate=40_000)
+    encoder.set_max_playback_rate(max_playback_rate)
     packets = encode(encoder, noise(48_000), 48_000)
     assert {BANDWIDTHS[packet[0] >> 3] for packet in packets[10:]} == {coded}
 

@@ -32,6 +32,18 @@ def test_a_tone_survives_at_its_pitch(spoken_at: int, heard_at: int) -> None:
     assert pitch(heard[heard_at // 5 * 2 :], heard_at) == pytest.approx(440, abs=2)
 
 
+def test_the_bit_rate_can_be_changed_before_the_first_packet_and_not_after() -> None:
+    encoder = new_encoder(bitrate=32_000)
+    encoder.adapt(bitrate=12_000, expected_loss=0.0)
+    first = encode(encoder, speech())
+    encoder.adapt(bitrate=32_000, expected_loss=0.0)
+    encoder.set_complexity(0)
+    encoder.set_max_playback_rate(8_000)
+    for packets in (first, encode(encoder, speech())):
+        spent = sum(map(len, packets)) * 8 / (len(packets) * 0.02)
+        assert spent == pytest.approx(12_000, rel=0.25)
+
+
 @pytest.mark.parametrize("bitrate", [12_000, 20_000, 32_000])
 def test_the_bit_rate_is_kept_on_speech(bitrate: int) -> None:
     packets = encode(new_encoder(bitrate=bitrate), speech())
@@ -40,9 +52,7 @@ def test_the_bit_rate_is_kept_on_speech(bitrate: int) -> None:
 
 
 def test_the_far_end_can_recover_what_is_lost() -> None:
-    encoder = new_encoder()
-    encoder.adapt(bitrate=12_000, expected_loss=0.0)
-    packets = encode(encoder, speech())
+    packets = encode(new_encoder(), speech())
     assert sum(map(has_fec, packets)) > len(packets) * 0.7
 
 

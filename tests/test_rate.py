@@ -50,7 +50,8 @@ def test_bits_come_back_only_when_the_line_is_good() -> None:
 
 
 def test_a_far_end_that_makes_no_use_of_fec_gets_none() -> None:
-    rate = RateControl(24_000, fec=False, min_loss=0.1)
+    rate = RateControl(24_000, min_loss=0.1)
+    rate.agree(None, fec=False)
     rate.update(0.3)
     assert rate.expected_loss == 0
     assert rate.bitrate < 24_000
@@ -71,6 +72,19 @@ def test_the_far_end_gets_no_more_than_it_asked_for(asked_for: int) -> None:
     """Not even where that is less than what FEC needs."""
     assert after(*[0.0] * 60, max_bitrate=asked_for).bitrate == asked_for
     assert after(*[0.5] * 60, max_bitrate=asked_for).bitrate == min(asked_for, MIN_BITRATE)
+
+
+def test_an_agreement_limits_what_was_chosen_and_raises_nothing() -> None:
+    rate = RateControl(24_000)
+    rate.agree(20_000, fec=True)
+    assert rate.bitrate == 20_000
+    for _ in range(60):
+        rate.update(0.0)
+    assert rate.bitrate == 20_000
+    for says_nothing in (None, 0, 64_000):
+        rate = RateControl(24_000)
+        rate.agree(says_nothing, fec=True)
+        assert rate.bitrate == 24_000
 
 
 @settings(deadline=None)

@@ -10,18 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipecat_whatsapp.media.dtmf import KEYS, tone_payloads
+from pipecat_whatsapp.media.dtmf import KEYS, event_payload, tone_payloads
 from pipecat_whatsapp.media.opus import SAMPLE_RATES, create_encoder
 from pipecat_whatsapp.media.opus_packet import FRAME_TICKS, RTP_CLOCK_RATE
-from pipecat_whatsapp.media.receiver import MAX_EARLY, MAX_STREAMS, AudioReceiver
+from pipecat_whatsapp.media.receiver import MAX_STREAMS, AudioReceiver
 from pipecat_whatsapp.media.rtp import RtpPacket
-from pipecat_whatsapp.media.sdp import Offer
 from pipecat_whatsapp.simulator.demo import QUESTION
 from pipecat_whatsapp.simulator.rtp import RtpStream, sender_report
 from pipecat_whatsapp.simulator.sound import read_wav
 
 OPUS, EVENT = 111, 126
-OFFER = Offer(sdp="", opus_payload_type=OPUS, telephone_event_payload_type=EVENT)
 RATE = 16_000
 
 
@@ -31,7 +29,8 @@ def tone(seconds: float, frequency: float = 440.0, rate: int = RATE) -> bytes:
 
 
 def opus_packets(pcm: bytes, *, expected_loss: float = 0.1) -> list[bytes]:
-    encoder = create_encoder(RATE, expected_loss=expected_loss, max_playback_rate=RATE)
+    encoder = create_encoder(RATE, expected_loss=expected_loss)
+    encoder.set_max_playback_rate(RATE)
     size = RATE // 50 * 2
     return [encoder.encode(pcm[i : i + size]) for i in range(0, len(pcm) - size + 1, size)]
 
@@ -77,6 +76,12 @@ class Clock:
         self.now = end
 
 
+def new_receiver() -> AudioReceiver:
+    receiver = AudioReceiver()
+    receiver.expect(OPUS, EVENT)
+    return receiver
+
+
 class Ear:
     """What a pipeline gets of a receiver."""
 
@@ -101,7 +106,7 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
 async def test_gives_20_ms_of_mono_at_the_pipelines_rate(clock: Clock, rate: int) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver, rate)
     for packet in rtp_packets(opus_packets(tone(1.0))):
         receiver.receive(packet)
@@ -114,7 +119,7 @@ async def test_gives_20_ms_of_mono_at_the_pipelines_rate(clock: Clock, rate: int
 
 
 async def test_a_packet_in_order_is_given_before_receive_returns(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     for number, packet in enumerate(rtp_packets(opus_packets(tone(0.2))), start=1):
         receiver.receive(packet)
@@ -122,16 +127,38 @@ async def test_a_packet_in_order_is_given_before_receive_returns(clock: Clock) -
         clock.advance(0.02)
 
 
-async def test_what_comes_before_the_start_is_kept_within_bounds(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
-    packets = rtp_packets(opus_packets(tone(3.0)))
-    for packet in packets:
+async def test_what_comes_before_the_start_is_counted_and_not_heard(clock: Clock) -> None:
+    receiver = new_receiver()
+    packets = rtp_packets(opus_packets(tone(1.0)))
+    for packet in packets[:30]:
         receiver.receive(packet)
         clock.advance(0.02)
     ear = Ear(receiver)
-    assert len(ear.frames) == MAX_EARLY
-    assert np.abs(ear.samples[RATE // 4 :]).max() > 8_000
+    clock.advance(1.0)
+    assert ear.frames == []
+    for number, packet in enumerate(packets[30:], start=1):
+        receiver.receive(packet)
+        clock.advance(0.02)
+        assert len(ear.frames) == number, "and what comes after is heard at once"
     assert receiver.statistics().packets == len(packets)
+
+
+async def test_a_stream_may_bear_one_of_several_payload_types(clock: Clock) -> None:
+    """Those of our offer, and those of an answer that has others."""
+    receiver = new_receiver()
+    receiver.expect(OPUS + 1, EVENT + 1)
+    ear = Ear(receiver)
+    opus = opus_packets(tone(0.2))
+    for sequence, payload in enumerate(opus):
+        payload_type = OPUS + sequence % 3
+        packet = RtpPacket(payload_type, sequence, sequence * 960, 7, payload)
+        receiver.receive(bytes(packet))
+        clock.advance(0.02)
+    for sequence, (payload_type, key) in enumerate([(EVENT, "1"), (EVENT + 1, "2")], len(opus)):
+        event = event_payload(key, 160)
+        receiver.receive(bytes(RtpPacket(payload_type, sequence, sequence * 960, 7, event)))
+    assert ear.keys == "12"
+    assert receiver.statistics().packets == sum(n % 3 < 2 for n in range(len(opus))) + 2
 
 
 async def test_a_lost_packet_is_heard_all_the_same(clock: Clock) -> None:
@@ -139,7 +166,7 @@ async def test_a_lost_packet_is_heard_all_the_same(clock: Clock) -> None:
     packets = rtp_packets(opus_packets(pcm))
 
     def heard(lost: set[int]) -> tuple[np.ndarray, AudioReceiver]:
-        receiver = AudioReceiver(OFFER)
+        receiver = new_receiver()
         ear = Ear(receiver)
         for number, packet in enumerate(packets):
             if number not in lost:
@@ -160,7 +187,7 @@ async def test_a_lost_packet_is_heard_all_the_same(clock: Clock) -> None:
 
 
 async def test_an_outage_is_filled_in_time_and_ends_in_silence(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     for packet in rtp_packets(opus_packets(tone(0.5))):
         receiver.receive(packet)
@@ -172,7 +199,7 @@ async def test_an_outage_is_filled_in_time_and_ends_in_silence(clock: Clock) -> 
 
 
 async def test_a_stalled_loop_reads_what_has_come_before_it_gives_it_up(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     packets = rtp_packets(opus_packets(tone(1.0)))
     for packet in packets[:20]:
@@ -191,7 +218,7 @@ async def test_a_stalled_loop_reads_what_has_come_before_it_gives_it_up(clock: C
 
 
 async def test_a_held_up_burst_is_heard_in_full_and_silence_repays_it(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     packets = rtp_packets(opus_packets(tone(1.0) + bytes(RATE * 2)))
     for packet in packets[:20]:
@@ -209,7 +236,7 @@ async def test_a_held_up_burst_is_heard_in_full_and_silence_repays_it(clock: Clo
 
 
 async def test_keys_are_given_once_each_and_leave_the_audio_unharmed(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     stream = RtpStream(1)
     audio = iter(opus_packets(tone(2.0)))
@@ -239,7 +266,7 @@ async def test_keys_are_given_once_each_and_leave_the_audio_unharmed(clock: Cloc
 
 
 async def test_statistics_and_reports_tell_what_came(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     Ear(receiver)
     assert receiver.reports() == []
     payloads = opus_packets(tone(1.0))
@@ -271,7 +298,7 @@ async def test_statistics_and_reports_tell_what_came(clock: Clock) -> None:
 
 
 async def test_stopping_ends_everything(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     packets = rtp_packets(opus_packets(tone(0.4)))
     for packet in packets[:10]:
@@ -284,7 +311,7 @@ async def test_stopping_ends_everything(clock: Clock) -> None:
 
 
 async def test_other_payload_types_are_ignored(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     receiver.receive(bytes(RtpPacket(0, 1, 1, 1, bytes(160))))
     assert receiver.statistics().packets == 0
@@ -294,7 +321,7 @@ async def test_other_payload_types_are_ignored(clock: Clock) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=60), st.floats(0, 0.1)), max_size=40))
 async def test_arbitrary_datagrams_never_raise(datagrams: list[tuple[bytes, float]]) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     for datagram, _ in datagrams:
         receiver.receive(datagram)
@@ -319,7 +346,7 @@ async def test_arbitrary_datagrams_never_raise(datagrams: list[tuple[bytes, floa
     )
 )
 async def test_hostile_streams_never_raise_and_stay_bounded(packets: list[RtpPacket]) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     for packet in packets:
         receiver.receive(bytes(packet))
@@ -331,7 +358,7 @@ async def test_hostile_streams_never_raise_and_stay_bounded(packets: list[RtpPac
 
 
 async def test_the_number_of_sources_is_bounded(clock: Clock) -> None:
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     Ear(receiver)
     (payload,) = opus_packets(tone(0.02))
     for ssrc in range(50):
@@ -345,7 +372,7 @@ def test_the_clock_of_opus_divides_into_every_rate() -> None:
 
 async def test_a_thousand_keys_on_a_bad_line_come_once_or_are_wholly_lost(clock: Clock) -> None:
     draw = random.Random(1)  # noqa: S311 - repeatable, not secret
-    receiver = AudioReceiver(OFFER)
+    receiver = new_receiver()
     ear = Ear(receiver)
     stream = RtpStream(1, sequence=65_000)
     audio = itertools.cycle(opus_packets(tone(1.0)))

@@ -8,7 +8,7 @@ from pipecat_whatsapp.errors import SdpError
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.sdp import (
     MAX_SDP_BYTES,
-    Offer,
+    RemoteDescription,
     read_offer,
     read_source,
     write_answer,
@@ -130,7 +130,7 @@ def test_writes_the_answer_by_metas_rules() -> None:
 
 
 def test_the_answer_has_no_telephone_event_when_the_offer_has_none() -> None:
-    answer = write_answer(AIORTC_ANSWER, Offer(sdp="", opus_payload_type=111))
+    answer = write_answer(AIORTC_ANSWER, RemoteDescription(sdp="", opus_payload_type=111))
     assert "telephone-event" not in answer
     assert "m=audio 51420 UDP/TLS/RTP/SAVPF 111\r\n" in answer
 

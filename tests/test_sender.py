@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pipecat_whatsapp.media.opus import SAMPLE_RATES, create_decoder, create_enc
 from pipecat_whatsapp.media.opus_packet import FRAME_TICKS, RTP_CLOCK_RATE, has_fec
 from pipecat_whatsapp.media.rate import RateControl
 from pipecat_whatsapp.media.rtp import RtpPacket
+from pipecat_whatsapp.media.sdp import RemoteDescription
 from pipecat_whatsapp.media.sender import PAUSE_SLOTS, AudioSender
 from test_opus import frames, speech
 from virtual_time import in_virtual_time, virtual_loop
@@ -102,7 +104,13 @@ def on_the_wire(sender: AudioSender) -> Iterator[Wire]:
 
 def new_sender(rate: int = 16_000, *, dtx: bool = False, keys: int | None = KEYS) -> AudioSender:
     encoder = create_encoder(rate, dtx=dtx)
-    return AudioSender(encoder, rate, dtx=dtx, telephone_event_payload_type=keys)
+    sender = AudioSender(encoder, rate, dtx=dtx)
+    sender.agree(asks(telephone_event_payload_type=keys, use_in_band_fec=True), with_keys=True)
+    return sender
+
+
+def asks(**wishes: Any) -> RemoteDescription:
+    return RemoteDescription(sdp="", opus_payload_type=111, **wishes)
 
 
 def hear(packets: list[Sent], rate: int = 16_000) -> bytes:
@@ -531,6 +539,38 @@ async def test_fec_follows_what_the_far_end_reports() -> None:
         for _ in range(60):
             sender.follow(0.0)
         assert await share_with_fec() == 0
+
+
+@in_virtual_time
+async def test_what_the_far_end_asks_for_holds_from_when_it_is_known() -> None:
+    """In a call of ours that is after the pipeline has been set up."""
+    encoder = create_encoder(48_000, bitrate=64_000)
+    sender = AudioSender(encoder, 48_000, rate=RateControl(64_000))
+    remote = asks(max_average_bitrate=20_000, max_playback_rate=16_000)
+    assert not sender.sends_keys
+    sender.agree(remote, with_keys=True)
+    assert not sender.sends_keys, "it wants none"
+    for _ in range(60):
+        sender.follow(0.0)
+    for _ in range(10):
+        sender.follow(0.05)
+    with on_the_wire(sender) as wire:
+        await sender.write(speech(48_000))
+    octets = sum(len(packet.payload) for packet in wire.packets)
+    assert octets * 8 / (len(wire.packets) * SLOT) < 22_000
+    # SILK's and hybrid's first 12 configurations reach up to 16 kHz (RFC 6716 section 3.1).
+    assert {packet.payload[0] >> 3 for packet in wire.packets[5:]} <= set(range(12))
+    assert not any(has_fec(packet.payload) for packet in wire.packets), "it makes no use of it"
+
+
+@in_virtual_time
+async def test_keys_need_a_payload_type_and_whoever_stamps_them() -> None:
+    sender = new_sender(keys=None)
+    keys = asks(telephone_event_payload_type=KEYS)
+    sender.agree(keys, with_keys=False)
+    assert not sender.sends_keys
+    sender.agree(keys, with_keys=True)
+    assert sender.sends_keys
 
 
 @pytest.mark.parametrize("complexity", STEPS)

@@ -37,6 +37,18 @@ class Spoken(MediaStreamTrack):
         return frame
 
 
+def known(track: MediaStreamTrack) -> asyncio.Future[MediaStreamTrack]:
+    future: asyncio.Future[MediaStreamTrack] = asyncio.Future()
+    future.set_result(track)
+    return future
+
+
+def opened() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 def no_key(key: str) -> None:
     raise AssertionError(f"a track cannot tell of the key {key}")
 
@@ -44,7 +56,7 @@ def no_key(key: str) -> None:
 @pytest.mark.parametrize("rate", [8_000, 12_000, 16_000, 24_000, 44_100, 48_000])
 async def test_gives_20_ms_of_mono_until_the_track_ends(rate: int) -> None:
     track = Spoken(50)
-    receiver = TrackReceiver(track)
+    receiver = TrackReceiver(known(track), opened())
     parts: list[bytes] = []
     receiver.start(rate, parts.append, no_key)
     await track.ended.wait()
@@ -54,6 +66,35 @@ async def test_gives_20_ms_of_mono_until_the_track_ends(rate: int) -> None:
     heard = b"".join(parts)
     assert pitch(heard[: rate // 2 * 2], rate) == pytest.approx(440, abs=2)
     assert 8_000 < np.abs(np.frombuffer(heard, np.int16).astype(int)).max() < 12_000
+
+
+async def test_what_comes_before_the_call_is_open_is_dropped() -> None:
+    gate = asyncio.Event()
+    parts: list[bytes] = []
+
+    class Opening(Spoken):
+        async def recv(self) -> av.AudioFrame:
+            if self._left == 10:
+                gate.set()
+            return await super().recv()
+
+    track = Opening(50)
+    receiver = TrackReceiver(known(track), gate)
+    receiver.start(48_000, parts.append, no_key)
+    await track.ended.wait()
+    receiver.stop()
+    assert 8 <= len(parts) <= 10
+
+
+async def test_stop_waits_for_no_track_and_leaves_it_to_come() -> None:
+    """The far end of a call of ours may not have answered yet."""
+    future: asyncio.Future[MediaStreamTrack] = asyncio.Future()
+    receiver = TrackReceiver(future, opened())
+    receiver.start(16_000, lambda pcm: None, no_key)
+    await asyncio.sleep(0)
+    receiver.stop()
+    await asyncio.sleep(0)
+    assert not future.done()
 
 
 class Endless(MediaStreamTrack):
@@ -73,7 +114,7 @@ class Endless(MediaStreamTrack):
 
 async def test_stop_waits_for_no_audio() -> None:
     track = Endless()
-    receiver = TrackReceiver(track)
+    receiver = TrackReceiver(known(track), opened())
     receiver.stop()
     receiver.start(16_000, lambda pcm: None, no_key)
     await asyncio.sleep(0)

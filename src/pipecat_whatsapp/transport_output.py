@@ -22,7 +22,6 @@ from pipecat.transports.base_output import BaseOutputTransport
 
 from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.media.opus import create_encoder
-from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
 from pipecat_whatsapp.media.rate import RateControl
 from pipecat_whatsapp.media.resampler import Resampler
 from pipecat_whatsapp.media.sender import AudioSender
@@ -54,21 +53,16 @@ class WhatsAppOutputTransport(BaseOutputTransport):
         self._clearable = True
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
-        """Prepare the encoder. Nothing is sent before the call is accepted."""
+        """Prepare the encoder. Nothing is sent before the far end can hear."""
         await super().setup(setup)
-        params, offer = self._whatsapp_params, self._connection.offer
-        rate = RateControl(
-            min(params.audio_out_bitrate, offer.max_average_bitrate or params.audio_out_bitrate),
-            fec=offer.use_in_band_fec,
-            min_loss=params.audio_out_expected_loss,
-        )
+        params = self._whatsapp_params
+        rate = RateControl(params.audio_out_bitrate, min_loss=params.audio_out_expected_loss)
         encoder = create_encoder(
             self.sample_rate,
             bitrate=rate.bitrate,
             expected_loss=rate.expected_loss,
             complexity=params.audio_out_complexity,
             dtx=params.audio_out_dtx,
-            max_playback_rate=offer.max_playback_rate or RTP_CLOCK_RATE,
         )
         self._sender = AudioSender(
             encoder,
@@ -76,7 +70,6 @@ class WhatsAppOutputTransport(BaseOutputTransport):
             rate=rate,
             max_complexity=params.audio_out_complexity,
             dtx=params.audio_out_dtx,
-            telephone_event_payload_type=self._connection.telephone_event_payload_type,
         )
         self._resampler = Resampler(self.sample_rate)
         self._connection.replace_audio_track(self._sender)

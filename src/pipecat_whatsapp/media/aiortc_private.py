@@ -37,7 +37,7 @@ _DOOR = {
 def open_rtp_door(
     transport: RTCDtlsTransport,
     *,
-    on_rtp: Callable[[bytes], None],
+    on_rtp: Callable[[bytes], bool],
     on_rtcp: Callable[[bytes], None],
     outgoing: Callable[[bytes], bytes | None],
 ) -> Send | None:
@@ -45,7 +45,8 @@ def open_rtp_door(
 
     Args:
         transport: The DTLS transport of one call.
-        on_rtp: Gets each incoming RTP packet, in aiortc's place.
+        on_rtp: Gets each incoming RTP packet before aiortc does, which gets those that it does
+            not take (False).
         on_rtcp: Gets each incoming RTCP packet, before aiortc does.
         outgoing: May change each RTP packet that aiortc is about to send, or hold it back (None).
 
@@ -55,11 +56,13 @@ def open_rtp_door(
     """
     if not _is_there():
         return None
+    handle_rtp = transport._handle_rtp_data  # noqa: SLF001
     handle_rtcp = transport._handle_rtcp_data  # noqa: SLF001
     send = transport._send_rtp  # noqa: SLF001
 
     async def handle_rtp_data(data: bytes, arrival_time_ms: int) -> None:
-        _guarded(on_rtp, data, otherwise=None)
+        if not _guarded(on_rtp, data, otherwise=True):
+            await handle_rtp(data, arrival_time_ms)
 
     async def handle_rtcp_data(data: bytes) -> None:
         _guarded(on_rtcp, data, otherwise=None)

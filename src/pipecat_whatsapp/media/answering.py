@@ -1,86 +1,33 @@
-"""Answers an offer: gathers our side's candidates, and lets no dead server hold the caller up."""
+"""Answers an offer: the media side of a call that a user makes."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
-from loguru import logger
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
-from pipecat_whatsapp.media.sdp import Offer
-
-TURN_TIMEOUT = 2.0
-"""Seconds that a TURN server gets. aiortc itself would wait for 5."""
-
-STUN_TIMEOUT = 0.2
-"""Seconds that STUN servers get. They tell our public address, which Meta's relay, being ICE-lite,
-learns from our first packet anyway."""
+from pipecat_whatsapp.media.gathering import gather
+from pipecat_whatsapp.media.sdp import RemoteDescription
 
 
 async def answer_offer(
-    offer: Offer,
+    offer: RemoteDescription,
     observer: Callable[[LinkEvent], None],
     *,
     ice_servers: Sequence[IceServer] = (),
 ) -> tuple[WhatsAppConnection, str]:
     """Open a connection that answers an offer.
 
-    aiortc uses one TURN server only and says nothing when it fails, so each is tried in turn until
-    one gives a relay; without any, the host's own addresses serve.
+    Args:
+        offer: What Meta's webhook offers.
+        observer: Told what happens to the link and what the bot wants.
+        ice_servers: STUN and TURN servers; each gets a limited time.
 
     Returns:
-        The connection, and the answer.
+        The connection, and the answer, for pre-accept and accept.
 
     Raises:
         SdpError: The offer cannot be read.
     """
-    leftovers: list[asyncio.Task[None]] = []
-    for servers, patience in _attempts(ice_servers):
-        connection = WhatsAppConnection(
-            offer, observer, ice_servers=servers, leftovers=tuple(leftovers)
-        )
-        # Shielded, because aiortc loses the sockets of a gathering that is cancelled.
-        answering = asyncio.create_task(connection.answer())
-        try:
-            answer = await asyncio.wait_for(asyncio.shield(answering), patience)
-        except TimeoutError:
-            logger.warning("No answer from {} in {} s", _names(servers), patience)
-        except BaseException:
-            await _discard(connection, answering)
-            raise
-        else:
-            if not any(map(_is_turn, servers)) or " typ relay" in answer:
-                return connection, answer
-            logger.warning("No relay from {}", _names(servers))
-        leftovers.append(asyncio.create_task(_discard(connection, answering)))
-    raise AssertionError("the last attempt uses no server")  # pragma: no cover
-
-
-async def _discard(connection: WhatsAppConnection, answering: asyncio.Task[str]) -> None:
-    """Close a connection that no call will see, once it has finished gathering."""
-    await asyncio.gather(answering, return_exceptions=True)
-    await connection.close()
-
-
-def _attempts(
-    ice_servers: Sequence[IceServer],
-) -> list[tuple[list[IceServer], float | None]]:
-    """What to try, in order, and for how long: each TURN URL, the STUN servers, then no server."""
-    urls = [
-        IceServer(url, server.username, server.credential, server.credentialType)
-        for server in ice_servers
-        for url in ([server.urls] if isinstance(server.urls, str) else server.urls)
-    ]
-    turn = [([server], TURN_TIMEOUT) for server in urls if _is_turn(server)]
-    stun = [server for server in urls if not _is_turn(server)]
-    return [*turn, *([(stun, STUN_TIMEOUT)] if stun else []), ([], None)]
-
-
-def _is_turn(server: IceServer) -> bool:
-    return str(server.urls).startswith(("turn:", "turns:"))
-
-
-def _names(servers: Sequence[IceServer]) -> str:
-    return ", ".join(str(server.urls) for server in servers)
+    return await gather(offer, observer, WhatsAppConnection.answer, ice_servers)

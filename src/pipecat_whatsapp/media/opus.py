@@ -53,6 +53,9 @@ class Encoder(Protocol):
     def set_complexity(self, complexity: int) -> None:
         """Spend so much effort, 0 (cheap) to 10 (best)."""
 
+    def set_max_playback_rate(self, sample_rate: int) -> None:
+        """Code nothing above what the far end can play, Hz (RFC 7587 section 6.1)."""
+
 
 class Decoder(Protocol):
     """Decodes to mono, 16-bit PCM."""
@@ -83,7 +86,6 @@ def create_encoder(
     complexity: int = DEFAULT_COMPLEXITY,
     expected_loss: float = 0.0,
     dtx: bool = False,
-    max_playback_rate: int = RTP_CLOCK_RATE,
 ) -> Encoder:
     """Create an encoder for speech: VoIP mode, mono, 20 ms.
 
@@ -93,8 +95,6 @@ def create_encoder(
         complexity: 0 (cheap) to 10 (best).
         expected_loss: Share of packets lost, 0 to 1; in-band FEC is added from 1 % on.
         dtx: Whether silence is coded as packets that need not be sent.
-        max_playback_rate: What the far end can play, Hz; nothing above is coded
-            (RFC 7587 section 6.1, maxplaybackrate).
 
     Raises:
         ConfigError: Opus cannot code the sample rate.
@@ -108,7 +108,6 @@ def create_encoder(
     encoder = _LibopusEncoder(library, sample_rate)
     encoder.set_complexity(complexity)
     encoder.control(_SET_DTX, int(dtx))
-    encoder.control(_SET_MAX_BANDWIDTH, _bandwidth(max_playback_rate))
     encoder.adapt(bitrate=bitrate, expected_loss=expected_loss)
     return encoder
 
@@ -216,6 +215,9 @@ class _LibopusEncoder:
 
     def set_complexity(self, complexity: int) -> None:
         self.control(_SET_COMPLEXITY, complexity)
+
+    def set_max_playback_rate(self, sample_rate: int) -> None:
+        self.control(_SET_MAX_BANDWIDTH, _bandwidth(sample_rate))
 
     def adapt(self, *, bitrate: int, expected_loss: float) -> None:
         percent = min(round(expected_loss * 100), 100)

@@ -51,10 +51,15 @@ class PyAVEncoder:
         return b"".join(bytes(packet) for packet in self._codec.encode(frame))
 
     def adapt(self, *, bitrate: int, expected_loss: float) -> None:
-        """Change nothing: these codecs take their settings at the start only."""
+        """Take the bit rate, before the first packet only; the rest stays as it is."""
+        if not self._codec.is_open:
+            self._codec.bit_rate = bitrate
 
     def set_complexity(self, complexity: int) -> None:
-        """Change nothing, for the same reason."""
+        """Change nothing: PyAV's codec takes it at its creation only."""
+
+    def set_max_playback_rate(self, sample_rate: int) -> None:
+        """Change nothing: PyAV's codec knows no such limit."""
 
 
 class PyAVDecoder:

@@ -21,18 +21,17 @@ class RateControl:
     as in Google's loss-based congestion control (draft-ietf-rmcat-gcc-02 section 6).
 
     Args:
-        max_bitrate: What the far end asks for, bit/s.
-        fec: Whether it makes use of in-band FEC.
-        min_loss: What is expected before, and whatever, it reports, 0 to 1.
+        max_bitrate: The most to code with, bit/s.
+        min_loss: What is expected before, and whatever, the far end reports, 0 to 1.
 
     Attributes:
         bitrate: What to code with, bit/s.
     """
 
-    def __init__(self, max_bitrate: int, *, fec: bool = True, min_loss: float = 0.0) -> None:
+    def __init__(self, max_bitrate: int, *, min_loss: float = 0.0) -> None:
         self.bitrate = max_bitrate
         self._max_bitrate = max_bitrate
-        self._fec = fec
+        self._fec = True
         self._min_loss = self._loss = min_loss
 
     @property
@@ -40,6 +39,17 @@ class RateControl:
         """Share of packets to protect against, 0 to 1; 0 without FEC."""
         wanted = self._fec and self._loss >= FEC_FROM
         return max(self._loss, MIN_EXPECTED_LOSS) if wanted else 0.0
+
+    def agree(self, max_bitrate: int | None, *, fec: bool) -> None:
+        """Keep to what the far end has asked for.
+
+        Args:
+            max_bitrate: The most that it wants, bit/s; None when it has not said.
+            fec: Whether it makes use of in-band FEC.
+        """
+        self._max_bitrate = min(self._max_bitrate, max_bitrate or self._max_bitrate)
+        self.bitrate = min(self.bitrate, self._max_bitrate)
+        self._fec = fec
 
     def update(self, loss: float) -> None:
         """Take a report: the share of packets lost since the one before, 0 to 1."""

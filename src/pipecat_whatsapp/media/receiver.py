@@ -6,7 +6,6 @@ Everything happens on the event loop as packets arrive: no thread, no task and n
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -19,10 +18,6 @@ from pipecat_whatsapp.media.opus import Decoder, create_decoder
 from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE, has_fec, packet_ticks
 from pipecat_whatsapp.media.reception import Reception
 from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, SenderReport, read_rtcp
-from pipecat_whatsapp.media.sdp import Offer
-
-MAX_EARLY = 50
-"""Packets kept until the pipeline listens: the last second."""
 
 STALL = 0.02
 """A timer that is later than this, s, tells of a loop that stalled: packets wait to be read."""
@@ -67,17 +62,12 @@ class ReceiverStatistics:
 
 
 class AudioReceiver:
-    """Receives one call's audio stream.
+    """Receives one call's audio stream. What comes before the start is counted only."""
 
-    Args:
-        offer: What the caller's side sends.
-    """
-
-    def __init__(self, offer: Offer) -> None:
-        self._audio_type = offer.opus_payload_type
-        self._key_type = offer.telephone_event_payload_type
+    def __init__(self) -> None:
+        self._audio_types: set[int] = set()
+        self._key_types: set[int] = set()
         self._loop = asyncio.get_running_loop()
-        self._early: deque[tuple[RtpPacket, float]] = deque(maxlen=MAX_EARLY)
         self._jitter = JitterBuffer()
         self._keys = KeyReceiver()
         self._decoder: Decoder | None = None
@@ -89,10 +79,16 @@ class AudioReceiver:
         self._octets = 0
         self._first_audio: float | None = None
 
+    def expect(self, opus: int, telephone_event: int | None) -> None:
+        """Take packets of these payload types, too, for audio and for keys."""
+        self._audio_types.add(opus)
+        if telephone_event is not None:
+            self._key_types.add(telephone_event)
+
     def start(
         self, sample_rate: int, on_audio: Callable[[bytes], None], on_key: Callable[[str], None]
     ) -> None:
-        """Listen from now on; what came in the last second before is given at once.
+        """Listen from now on.
 
         Args:
             sample_rate: Rate of the audio wanted, Hz, one of `opus.SAMPLE_RATES`.
@@ -105,11 +101,6 @@ class AudioReceiver:
         self._decoder = create_decoder(sample_rate)
         self._sample_rate = sample_rate
         self._on_audio, self._on_key = on_audio, on_key
-        while self._early:
-            packet, arrival = self._early.popleft()
-            self._play(self._jitter.poll(arrival))
-            self._take(packet, arrival)
-        self._arm()
 
     def stop(self) -> None:
         """Stop listening."""
@@ -125,14 +116,13 @@ class AudioReceiver:
             packet = RtpPacket.parse(datagram)
         except ValueError:
             return
-        if packet.payload_type not in (self._audio_type, self._key_type):
+        is_audio = packet.payload_type in self._audio_types
+        if not is_audio and packet.payload_type not in self._key_types:
             return
-        self._count(packet, now)
-        if self._decoder is None:
-            self._early.append((packet, now))
-        else:
+        self._count(packet, now, is_audio=is_audio)
+        if self._decoder is not None:
             self._pardoned = False
-            self._take(packet, now)
+            self._take(packet, now, is_audio=is_audio)
             self._arm()
 
     def receive_rtcp(self, datagram: bytes) -> None:
@@ -167,17 +157,17 @@ class AudioReceiver:
             first_audio=self._first_audio,
         )
 
-    def _count(self, packet: RtpPacket, now: float) -> None:
+    def _count(self, packet: RtpPacket, now: float, *, is_audio: bool) -> None:
         stream = self._streams.get(packet.ssrc)
         if stream is None:
             if len(self._streams) == MAX_STREAMS:
                 del self._streams[next(iter(self._streams))]
             stream = self._streams[packet.ssrc] = Reception(packet, RTP_CLOCK_RATE)
-        stream.add(packet, now, timed=packet.payload_type == self._audio_type)
+        stream.add(packet, now, timed=is_audio)
         self._octets += len(packet.payload)
 
-    def _take(self, packet: RtpPacket, now: float) -> None:
-        if packet.payload_type == self._audio_type:
+    def _take(self, packet: RtpPacket, now: float, *, is_audio: bool) -> None:
+        if is_audio:
             try:
                 ticks, fec = packet_ticks(packet.payload), has_fec(packet.payload)
             except ValueError:

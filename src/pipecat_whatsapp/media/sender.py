@@ -23,6 +23,7 @@ from pipecat_whatsapp.media.opus import DEFAULT_BITRATE, DEFAULT_COMPLEXITY, Enc
 from pipecat_whatsapp.media.opus_packet import RTP_CLOCK_RATE
 from pipecat_whatsapp.media.pacer import Pacer
 from pipecat_whatsapp.media.rate import RateControl
+from pipecat_whatsapp.media.sdp import RemoteDescription
 
 MAX_DTX_BYTES = 2
 """Packets of this size say that there is nothing to say, and need not be sent (libopus)."""
@@ -64,10 +65,8 @@ class AudioSender(MediaStreamTrack):
         rate: Chooses the encoder's bit rate and FEC.
         max_complexity: What the encoder starts with and never exceeds, 0 (cheap) to 10 (best).
         dtx: Whether packets that say nothing are left out.
-        telephone_event_payload_type: Payload type of key presses; None when they cannot be sent.
 
     Attributes:
-        sends_keys: Whether keys can be pressed.
         first_audio: When the first audio that was written went out, seconds of the loop's clock.
     """
 
@@ -81,7 +80,6 @@ class AudioSender(MediaStreamTrack):
         rate: RateControl | None = None,
         max_complexity: int = DEFAULT_COMPLEXITY,
         dtx: bool = False,
-        telephone_event_payload_type: int | None = None,
     ) -> None:
         super().__init__()
         self.first_audio: float | None = None
@@ -90,8 +88,7 @@ class AudioSender(MediaStreamTrack):
         self._effort = EffortControl(max_complexity)
         self._frame_bytes = sample_rate // 50 * 2
         self._dtx = dtx
-        self.sends_keys = telephone_event_payload_type is not None
-        self._key_type = telephone_event_payload_type or 0
+        self._key_type: int | None = None
         self._event_timestamp = 0
         self._running_loop = asyncio.get_running_loop()
         self._pacer = Pacer()
@@ -103,6 +100,23 @@ class AudioSender(MediaStreamTrack):
         self._last_sequence: int | None = None
         self._sent = asyncio.Event()
         self._sleep: asyncio.Future[None] | None = None
+
+    @property
+    def sends_keys(self) -> bool:
+        """Whether keys can be pressed."""
+        return self._key_type is not None
+
+    def agree(self, remote: RemoteDescription, *, with_keys: bool) -> None:
+        """Keep to what the far end has asked for.
+
+        Args:
+            remote: Its offer or answer.
+            with_keys: Whether `stamp` is applied, without which no key leaves.
+        """
+        self._rate.agree(remote.max_average_bitrate, fec=remote.use_in_band_fec)
+        self._encoder.set_max_playback_rate(remote.max_playback_rate or RTP_CLOCK_RATE)
+        self._tune()
+        self._key_type = remote.telephone_event_payload_type if with_keys else None
 
     async def write(self, pcm: bytes) -> bool:
         """Queue 16-bit mono audio, and wait until all but its last 20 ms is on the wire.
@@ -179,7 +193,7 @@ class AudioSender(MediaStreamTrack):
             if not 0 < ahead < 0x8000:
                 return None
         self._last_sequence = sequence
-        payload_type = packet[1] & 0x7F if self._is_audio else self._key_type
+        payload_type = packet[1] & 0x7F if self._is_audio else self._key_type or 0
         second = payload_type | (0x80 if self._marker else 0)
         return packet[:1] + bytes([second]) + packet[2:]
 

@@ -18,11 +18,13 @@ class TrackReceiver:
     """Reads a caller's track; is started and stopped as an `AudioReceiver` is.
 
     Args:
-        track: The track of the peer connection's audio receiver.
+        track: The track of the peer connection's audio receiver, once there is one.
+        opened: Set from when on its sound counts; what comes before is dropped.
     """
 
-    def __init__(self, track: MediaStreamTrack) -> None:
+    def __init__(self, track: asyncio.Future[MediaStreamTrack], opened: asyncio.Event) -> None:
         self._track = track
+        self._opened = opened
         self._reading: asyncio.Task[None] | None = None
 
     def start(
@@ -46,11 +48,14 @@ class TrackReceiver:
     async def _read(self, sample_rate: int, on_audio: Callable[[bytes], None]) -> None:
         # aiortc decodes to packed stereo, whatever was sent.
         resampler = av.AudioResampler("s16", "mono", sample_rate, frame_size=sample_rate // 50)
+        track = await asyncio.shield(self._track)
         while True:
             try:
-                frame = await self._track.recv()
+                frame = await track.recv()
             except MediaStreamError:
                 return
+            if not self._opened.is_set():
+                continue
             assert isinstance(frame, av.AudioFrame)  # noqa: S101 - narrows aiortc's type
             for part in resampler.resample(frame):
                 on_audio(samples_of(part))

@@ -1,0 +1,93 @@
+"""Gathers our side's candidates, and lets no dead server hold the other side up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from loguru import logger
+from pipecat.transports.smallwebrtc.connection import IceServer
+
+from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.sdp import RemoteDescription
+
+TURN_TIMEOUT = 2.0
+"""Seconds that a TURN server gets. aiortc itself would wait for 5."""
+
+STUN_TIMEOUT = 0.2
+"""Seconds that STUN servers get. They tell our public address, which Meta's relay, being ICE-lite,
+learns from our first packet anyway."""
+
+
+async def gather(
+    offer: RemoteDescription | None,
+    observer: Callable[[LinkEvent], None],
+    describe: Callable[[WhatsAppConnection], Coroutine[Any, Any, str]],
+    ice_servers: Sequence[IceServer],
+) -> tuple[WhatsAppConnection, str]:
+    """Open a connection, and have it describe itself once it knows its candidates.
+
+    aiortc uses one TURN server only and says nothing when it fails, so each is tried in turn until
+    one gives a relay; without any, the host's own addresses serve.
+
+    Args:
+        offer: The offer to answer; None for an offer of our own.
+        observer: Told what happens to the link and what the bot wants.
+        describe: Has a connection gather, and write the description.
+        ice_servers: STUN and TURN servers.
+
+    Returns:
+        The connection, and its description.
+
+    Raises:
+        SdpError: The offer cannot be read.
+    """
+    leftovers: list[asyncio.Task[None]] = []
+    for servers, patience in _attempts(ice_servers):
+        connection = WhatsAppConnection(
+            offer, observer, ice_servers=servers, leftovers=tuple(leftovers)
+        )
+        # Shielded, because aiortc loses the sockets of a gathering that is cancelled.
+        describing = asyncio.create_task(describe(connection))
+        try:
+            sdp = await asyncio.wait_for(asyncio.shield(describing), patience)
+        except TimeoutError:
+            logger.warning("No answer from {} in {} s", _names(servers), patience)
+        except BaseException:
+            await _discard(connection, describing)
+            raise
+        else:
+            if not any(map(_is_turn, servers)) or " typ relay" in sdp:
+                return connection, sdp
+            logger.warning("No relay from {}", _names(servers))
+        leftovers.append(asyncio.create_task(_discard(connection, describing)))
+    raise AssertionError("the last attempt uses no server")  # pragma: no cover
+
+
+async def _discard(connection: WhatsAppConnection, describing: asyncio.Task[str]) -> None:
+    """Close a connection that no call will see, once it has finished gathering."""
+    await asyncio.gather(describing, return_exceptions=True)
+    await connection.close()
+
+
+def _attempts(
+    ice_servers: Sequence[IceServer],
+) -> list[tuple[list[IceServer], float | None]]:
+    """What to try, in order, and for how long: each TURN URL, the STUN servers, then no server."""
+    urls = [
+        IceServer(url, server.username, server.credential, server.credentialType)
+        for server in ice_servers
+        for url in ([server.urls] if isinstance(server.urls, str) else server.urls)
+    ]
+    turn = [([server], TURN_TIMEOUT) for server in urls if _is_turn(server)]
+    stun = [server for server in urls if not _is_turn(server)]
+    return [*turn, *([(stun, STUN_TIMEOUT)] if stun else []), ([], None)]
+
+
+def _is_turn(server: IceServer) -> bool:
+    return str(server.urls).startswith(("turn:", "turns:"))
+
+
+def _names(servers: Sequence[IceServer]) -> str:
+    return ", ".join(str(server.urls) for server in servers)

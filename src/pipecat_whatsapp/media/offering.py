@@ -1,0 +1,25 @@
+"""Makes an offer: the media side of a call that the business makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipecat.transports.smallwebrtc.connection import IceServer
+
+from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.gathering import gather
+
+
+async def make_offer(
+    observer: Callable[[LinkEvent], None], *, ice_servers: Sequence[IceServer] = ()
+) -> tuple[WhatsAppConnection, str]:
+    """Open a connection that offers itself; `take_answer` of it brings the link up.
+
+    Args:
+        observer: Told what happens to the link and what the bot wants.
+        ice_servers: STUN and TURN servers; each gets a limited time.
+
+    Returns:
+        The connection, and the complete offer, for Meta's connect.
+    """
+    return await gather(None, observer, WhatsAppConnection.offer, ice_servers)
