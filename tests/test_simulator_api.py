@@ -90,6 +90,12 @@ async def test_no_such_object(world: World, method: str, path: str) -> None:
     assert reply.body["error"]["error_subcode"] == 33
 
 
+@pytest.mark.parametrize("path", ["/", "/settings", "/{number}/settings", "/v26.0/a/b/c"])
+async def test_no_such_path(world: World, path: str) -> None:
+    reply = await post(world.meta, b"", method="GET", path=path.format(number=world.number))
+    assert (reply.status, reply.code) == (400, 2500)
+
+
 # Messages
 
 

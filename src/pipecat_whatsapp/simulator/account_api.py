@@ -186,8 +186,8 @@ def _selected(row: Json, question: Question, default: Iterable[str]) -> Json:
 
 
 def _parameters(question: Question) -> dict[str, Any]:
-    """What a request gives, be it in the address or in the body."""
-    return {**question.query, **(question.body or {})}
+    """What a request gives, be it in the address, as a form or as JSON."""
+    return {**question.query, **question.form, **(question.body or {})}
 
 
 def _url(value: object, name: str) -> str:

@@ -115,7 +115,10 @@ class Permissions:
         self._records = UserTable(_Record)
 
     def grant(self, user: User, *, permanent: bool = False) -> Permission:
-        """Let the business call a user: for 7 days from now, or until revoked."""
+        """Let the business call a user, for 7 days from now or until revoked.
+
+        No webhook tells of it; those of a `PermissionPrompt` and of `Conversations.toggle` do.
+        """
         record = self._records[user]
         record.unanswered = 0
         if permanent:

@@ -28,6 +28,7 @@ LANGUAGES = frozenset(
 )
 """Languages in which Meta announces a recording."""
 
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _CAPTURES = ("recording", "transcription")
 _CALLS_PATH = re.compile(r"/v\d+\.\d+/([^/]+)/calls")
 
@@ -84,7 +85,7 @@ class Question:
         body: The JSON object sent; None when it was none.
         too_long: Whether the body was longer than Graph reads.
         query: The URL's query.
-        form: The fields of a multipart form; empty when it was none.
+        form: The fields of a form; empty when it was none.
     """
 
     method: str
@@ -139,7 +140,7 @@ async def read(request: web.Request) -> Question:
     """Read a request without judging it."""
     raw, form, too_long = b"", {}, False
     try:
-        if request.content_type == "multipart/form-data":
+        if request.content_type in _FORMS:
             form = dict(await request.post())
         else:
             raw = await request.read()
