@@ -217,7 +217,7 @@ async def test_an_event_that_cannot_be_served_spoils_no_other(
             raise RuntimeError("a bug of ours")
         return 0.0
 
-    monkeypatch.setattr("pipecat_whatsapp.calls.adapter.age_of", age_of)
+    monkeypatch.setattr("pipecat_whatsapp.calls.switchboard.age_of", age_of)
     await whatsapp.meta.release(batch=True)
     await good.answered()
     assert [args.call.id for args in bot.started] == [good.id]
@@ -257,6 +257,7 @@ async def test_the_hook_is_offered_what_is_no_calls_business(whatsapp: WhatsApp)
     status = {"id": "wacid.O", "type": "call", "status": "ACCEPTED"}
     await whatsapp.meta.deliver({"messages": [message]}, field="messages")
     await whatsapp.meta.deliver({"statuses": [status]})
+    whatsapp.meta.business.subscriptions.fields.add("invented_tomorrow")
     await whatsapp.meta.deliver({"x": 1}, field="invented_tomorrow")
     await adapter.drain(timeout=30)
     assert {type(event) for event in events} == {CallPermissionReply, CallStatus, UnknownEvent}

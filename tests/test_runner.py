@@ -241,6 +241,7 @@ async def test_the_webhook_over_http(tmp_path: Path, whatsapp: WhatsApp) -> None
         forged = {"X-Hub-Signature-256": "sha256=" + "0" * 64}
         assert (await meta.deliver_raw(b"{}", forged)).status == 401
         assert (await meta.deliver_raw(b"{}", {})).status == 401
+        meta.business.subscriptions.fields.add("invented_tomorrow")
         assert (await meta.deliver({"what": "ever"}, field="invented_tomorrow")).status == 200
         assert (await meta.deliver({"statuses": [{"status": "RINGING", "id": "x"}]})).status == 200
         assert await oversized(process.url + "/whatsapp", meta.account.app_secret) == 413

@@ -119,6 +119,8 @@ class WhatsApp:
 
     async def close(self) -> None:
         """Hang up all phones, and stop serving."""
+        # A phone that hangs up waits until its webhook is delivered.
+        await self.meta.release()
         await self._phones.aclose()
         await self.stop_serving()
 
