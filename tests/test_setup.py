@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -261,3 +264,30 @@ async def test_without_an_address_or_a_tunnel_it_says_what_to_do(world: World) -
     )
     assert outcome.code == 1
     assert "--url, or install cloudflared or ngrok" in outcome.complaint
+
+
+async def test_token_and_secret_are_asked_for_and_not_shown(world: World) -> None:
+    account, port = world.meta.account, free_port()
+    # A terminal of its own, as only there input can be hidden.
+    script = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, sys.executable, *CLI, "setup", "--port", str(port),
+        "--url", f"http://127.0.0.1:{port}/whatsapp", "--env-file", str(world.env_file),
+        env={**os.environ, **world.environ},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    shown = b""
+    async with asyncio.timeout(60):
+        for question, answer in ((b"Token", account.token), (b"App secret", account.app_secret)):
+            while question + b" (hidden): " not in shown:
+                shown += await process.stdout.read(1000)
+            process.stdin.write(f"{answer}\n".encode())
+        shown += await process.stdout.read()
+        code = await process.wait()
+    assert code == 0, shown
+    assert account.token.encode() not in shown
+    assert account.app_secret.encode() not in shown
+    assert dotenv_values(world.env_file)["WHATSAPP_TOKEN"] == account.token

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -18,45 +19,61 @@ from pipecat_whatsapp.server import PATH
 _PAUSE = 1.0
 
 
+@dataclass(frozen=True)
+class Webhook:
+    """Where webhooks shall go.
+
+    Parameters:
+        url: The public address.
+        port: The bot's port on this machine.
+        verification_token: What Meta shows to the address.
+        patience: Seconds that the way from the address to this machine may take to open.
+    """
+
+    url: str
+    port: int
+    verification_token: str = field(repr=False)
+    patience: float
+
+    @property
+    def bot_url(self) -> str:
+        """Where the bot listens on this machine."""
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+
 @asynccontextmanager
-async def answered(
-    url: str, port: int, verification_token: str, dialogue: Dialogue, *, patience: float
-) -> AsyncIterator[None]:
+async def answered(webhook: Webhook, dialogue: Dialogue) -> AsyncIterator[None]:
     """While this lasts, a webhook's address answers Meta's verification.
 
     The bot does it if it runs; else it is done here, on the port on which the bot will be.
 
     Args:
-        url: The public address.
-        port: The bot's port on this machine.
-        verification_token: What Meta shows to the address.
+        webhook: Where webhooks shall go.
         dialogue: Told who answers.
-        patience: Seconds that the way from the address to this machine may take to open.
 
     Raises:
         ConfigError: The address does not lead here, or somebody else answers.
     """
-    found = await verify(url, verification_token)
+    found = await verify(webhook.url, webhook.verification_token)
     if found.visit is Visit.VERIFIED:
-        dialogue.say("Bot", f"answers at {url}")
+        dialogue.say("Bot", f"answers at {webhook.url}")
         yield
         return
-    _check_token(found.visit, url)
-    bot_url = f"http://127.0.0.1:{port}{PATH}"
-    here = await verify(bot_url, verification_token)
-    _check_token(here.visit, bot_url)
+    _check_token(found.visit, webhook.url)
+    here = await verify(webhook.bot_url, webhook.verification_token)
+    _check_token(here.visit, webhook.bot_url)
     if here.visit is Visit.VERIFIED:
-        dialogue.say("Bot", f"answers on port {port}")
-        await _wait_until_reachable(url, port, verification_token, patience)
+        dialogue.say("Bot", f"answers on port {webhook.port}")
+        await _wait_until_reachable(webhook)
         yield
     elif here.visit is Visit.UNREACHABLE:
-        async with _serve(port, verification_token):
-            dialogue.say("Bot", f"does not run, so its place on port {port} is taken for a moment")
-            await _wait_until_reachable(url, port, verification_token, patience)
+        async with _serve(webhook):
+            dialogue.say("Bot", f"does not run: its port {webhook.port} is used for a moment")
+            await _wait_until_reachable(webhook)
             yield
     else:
         raise ConfigError(
-            f"Something else than a bot listens on port {port} ({here.told}): "
+            f"Something else than a bot listens on port {webhook.port} ({here.told}): "
             "stop it, or name the bot's port with --port."
         )
 
@@ -69,24 +86,25 @@ def _check_token(visit: Visit, url: str) -> None:
         )
 
 
-async def _wait_until_reachable(
-    url: str, port: int, verification_token: str, patience: float
-) -> None:
-    deadline = time.monotonic() + patience
-    while (found := await verify(url, verification_token)).visit is not Visit.VERIFIED:
+async def _wait_until_reachable(webhook: Webhook) -> None:
+    deadline = time.monotonic() + webhook.patience
+    while True:
+        found = await verify(webhook.url, webhook.verification_token)
+        if found.visit is Visit.VERIFIED:
+            return
         if time.monotonic() > deadline:
             raise ConfigError(
-                f"{url} does not lead to port {port} of this machine ({found.told}): "
-                "check the tunnel or the reverse proxy."
+                f"{webhook.url} does not lead to port {webhook.port} of this machine "
+                f"({found.told}): check the tunnel or the reverse proxy."
             )
         await asyncio.sleep(_PAUSE)
 
 
 @asynccontextmanager
-async def _serve(port: int, verification_token: str) -> AsyncIterator[None]:
+async def _serve(webhook: Webhook) -> AsyncIterator[None]:
     async def answer(request: web.Request) -> web.Response:
         try:
-            return web.Response(text=verify_subscription(request.query, verification_token))
+            return web.Response(text=verify_subscription(request.query, webhook.verification_token))
         except WebhookError as error:
             return web.Response(text=str(error), status=error.status)
 
@@ -95,7 +113,7 @@ async def _serve(port: int, verification_token: str) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await _listen(runner, port)
+        await _listen(runner, webhook.port)
         yield
     finally:
         await runner.cleanup()

@@ -17,6 +17,7 @@ from pipecat_whatsapp.commands.dialogue import Dialogue
 from pipecat_whatsapp.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pipecat_whatsapp.commands.door import Webhook
     from pipecat_whatsapp.commands.setup_steps import Business
     from pipecat_whatsapp.commands.tunnel import Tunnel
     from pipecat_whatsapp.meta.graph import GraphClient
@@ -64,8 +65,40 @@ class _Order:
     env_file: Path
 
 
+@dataclass(frozen=True)
+class _Address:
+    """A public address, how long it may take to open, and the tunnel if it is ours."""
+
+    url: str
+    patience: float
+    tunnel: Tunnel | None = None
+
+
 async def _set_up(order: _Order, dialogue: Dialogue) -> None:
+    from pipecat_whatsapp.commands.door import Webhook
+
     environ = environment.load(order.env_file)
+    token, app_secret, verification_token = _secrets(order, environ, dialogue)
+    async with environment.open_graph(environ, token) as graph:
+        business = await _find_business(graph, order, environ, app_secret, dialogue)
+        found = {
+            environment.TOKEN: token,
+            environment.PHONE_NUMBER_ID: business.number.id,
+            environment.APP_SECRET: app_secret,
+            environment.VERIFICATION_TOKEN: verification_token,
+        }
+        _write_env_file(order.env_file, found, dialogue)
+        async with _public_address(order) as address:
+            webhook = Webhook(address.url, order.port, verification_token, address.patience)
+            await _connect(graph, business, webhook, dialogue)
+            dialogue.say("Next", f"python bot.py -t whatsapp --port {order.port}")
+            dialogue.say("", "pipecat-whatsapp doctor")
+            if address.tunnel is not None:
+                await _keep_open(address.tunnel, dialogue)
+
+
+def _secrets(order: _Order, environ: Mapping[str, str], dialogue: Dialogue) -> tuple[str, str, str]:
+    """The token, the app secret and the verification token: given, known, asked for, or new."""
     token = order.token or environ.get(environment.TOKEN) or dialogue.secret("Token", "--token")
     app_secret = (
         order.app_secret
@@ -73,28 +106,7 @@ async def _set_up(order: _Order, dialogue: Dialogue) -> None:
         or dialogue.secret("App secret", "--app-secret")
     )
     verification_token = environ.get(environment.VERIFICATION_TOKEN) or secrets.token_urlsafe(24)
-    async with environment.open_graph(environ, token) as graph:
-        business = await _find_business(graph, order, environ, app_secret, dialogue)
-        _write_env_file(
-            order.env_file,
-            {
-                environment.TOKEN: token,
-                environment.PHONE_NUMBER_ID: business.number.id,
-                environment.APP_SECRET: app_secret,
-                environment.VERIFICATION_TOKEN: verification_token,
-            },
-            dialogue,
-        )
-        async with _public_url(order) as (url, patience, tunnel):
-            dialogue.say("Address", url)
-            await _connect(graph, business, url, verification_token, order.port, patience, dialogue)
-            _say_what_is_next(order.port, dialogue)
-            if tunnel is not None:
-                dialogue.say("Tunnel", f"{tunnel.name} stays open until Ctrl-C")
-                await tunnel.process.wait()
-                raise ConfigError(
-                    f"{tunnel.name} has ended, and the tunnel with it: run setup again."
-                )
+    return token, app_secret, verification_token
 
 
 async def _find_business(
@@ -128,18 +140,17 @@ def _write_env_file(env_file: Path, variables: Mapping[str, str], dialogue: Dial
 
 
 @asynccontextmanager
-async def _public_url(order: _Order) -> AsyncIterator[tuple[str, float, Tunnel | None]]:
-    """The webhook's public address, how long it may take to open, and the tunnel if it is ours."""
+async def _public_address(order: _Order) -> AsyncIterator[_Address]:
     from pipecat_whatsapp.commands.tunnel import open_tunnel
     from pipecat_whatsapp.doctor.webhook import needs_https
 
     if order.url is not None:
         if needs_https(order.url):
             raise ConfigError(f"{order.url} is not https, and Meta takes nothing else: give https.")
-        yield _with_path(order.url), URL_PATIENCE, None
+        yield _Address(_with_path(order.url), URL_PATIENCE)
         return
     async with open_tunnel(order.port) as tunnel:
-        yield _with_path(tunnel.url), TUNNEL_PATIENCE, tunnel
+        yield _Address(_with_path(tunnel.url), TUNNEL_PATIENCE, tunnel)
 
 
 def _with_path(url: str) -> str:
@@ -149,23 +160,19 @@ def _with_path(url: str) -> str:
 
 
 async def _connect(
-    graph: GraphClient,
-    business: Business,
-    url: str,
-    verification_token: str,
-    port: int,
-    patience: float,
-    dialogue: Dialogue,
+    graph: GraphClient, business: Business, webhook: Webhook, dialogue: Dialogue
 ) -> None:
     from pipecat_whatsapp.commands import door
     from pipecat_whatsapp.commands import setup_steps as steps
 
-    async with door.answered(url, port, verification_token, dialogue, patience=patience):
-        await steps.subscribe_app(graph, business, url, verification_token, dialogue)
-    await steps.subscribe_account(graph, business, url, verification_token, dialogue)
+    dialogue.say("Address", webhook.url)
+    async with door.answered(webhook, dialogue):
+        await steps.subscribe_app(graph, business, webhook, dialogue)
+    await steps.subscribe_account(graph, business, webhook, dialogue)
     await steps.switch_calling_on(graph, business, dialogue)
 
 
-def _say_what_is_next(port: int, dialogue: Dialogue) -> None:
-    dialogue.say("Next", f"python bot.py -t whatsapp --port {port}")
-    dialogue.say("", "pipecat-whatsapp doctor")
+async def _keep_open(tunnel: Tunnel, dialogue: Dialogue) -> None:
+    dialogue.say("Tunnel", f"{tunnel.name} stays open until Ctrl-C")
+    await tunnel.process.wait()
+    raise ConfigError(f"{tunnel.name} has ended, and the tunnel with it: run setup again.")

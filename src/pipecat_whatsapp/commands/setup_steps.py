@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipecat_whatsapp.commands.dialogue import Dialogue
+from pipecat_whatsapp.commands.door import Webhook
 from pipecat_whatsapp.doctor import account
 from pipecat_whatsapp.doctor.at_meta import wabas
 from pipecat_whatsapp.doctor.finding import Finding, Verdict
@@ -95,7 +96,7 @@ async def find_number(
 
 
 async def subscribe_app(
-    graph: GraphClient, business: Business, url: str, verification_token: str, dialogue: Dialogue
+    graph: GraphClient, business: Business, webhook: Webhook, dialogue: Dialogue
 ) -> None:
     """Have the app's webhooks for calls and messages sent to an address.
 
@@ -105,15 +106,17 @@ async def subscribe_app(
     """
     app = (business.app_id, business.app_secret)
     before = app_subscription(await graph.account.app_subscriptions(*app))
-    if before is not None and before.callback_url not in (None, url):
-        dialogue.demand(f"The app's webhooks go to {before.callback_url}. Send them to {url}?")
+    if before is not None and before.callback_url not in (None, webhook.url):
+        dialogue.demand(
+            f"The app's webhooks go to {before.callback_url}. Send them to {webhook.url}?"
+        )
     fields = sorted({*FIELDS, *(before.fields if before else ())})
-    await graph.account.subscribe_app(*app, url, verification_token, fields)
-    dialogue.say("Webhooks", f"{', '.join(fields)} go to {url}")
+    await graph.account.subscribe_app(*app, webhook.url, webhook.verification_token, fields)
+    dialogue.say("Webhooks", f"{', '.join(fields)} go to {webhook.url}")
 
 
 async def subscribe_account(
-    graph: GraphClient, business: Business, url: str, verification_token: str, dialogue: Dialogue
+    graph: GraphClient, business: Business, webhook: Webhook, dialogue: Dialogue
 ) -> None:
     """Have the app get the account's webhooks, at the app's own address.
 
@@ -123,14 +126,14 @@ async def subscribe_account(
     """
     apps = await graph.account.subscribed_apps(business.waba_id)
     override = override_of(business.app_id, apps)
-    if override is not None and override != url:
-        dialogue.demand(f"The account's webhooks go to {override}. Send them to {url}?")
+    if override is not None and override != webhook.url:
+        dialogue.demand(f"The account's webhooks go to {override}. Send them to {webhook.url}?")
     if override is not None or all(app.id != business.app_id for app in apps):
         await graph.account.subscribe_app_to_waba(business.waba_id)
         dialogue.say("Account", f"{business.waba_id}: the app gets its webhooks from now on")
     else:
         dialogue.say("Account", f"{business.waba_id}: the app gets its webhooks already")
-    await _remove_number_override(graph, business, url, verification_token, dialogue)
+    await _remove_number_override(graph, business, webhook, dialogue)
 
 
 async def switch_calling_on(graph: GraphClient, business: Business, dialogue: Dialogue) -> None:
@@ -148,13 +151,13 @@ async def switch_calling_on(graph: GraphClient, business: Business, dialogue: Di
 
 
 async def _remove_number_override(
-    graph: GraphClient, business: Business, url: str, verification_token: str, dialogue: Dialogue
+    graph: GraphClient, business: Business, webhook: Webhook, dialogue: Dialogue
 ) -> None:
     there = (await graph.account.phone_number(business.number.id)).webhook_url
-    if there in (None, url):
+    if there in (None, webhook.url):
         return
-    dialogue.demand(f"The number's webhooks go to {there}. Send them to {url}?")
-    await graph.account.set_phone_number_webhook(business.number.id, "", verification_token)
+    dialogue.demand(f"The number's webhooks go to {there}. Send them to {webhook.url}?")
+    await graph.account.set_phone_number_webhook(business.number.id, "", webhook.verification_token)
     dialogue.say("Number", "its webhooks go where the app's go from now on")
 
 

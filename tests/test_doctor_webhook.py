@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from pipecat_whatsapp.doctor.finding import Verdict
+from pipecat_whatsapp.doctor.webhook import Visit, examine_webhook, needs_https, verify
+
+
+@asynccontextmanager
+async def careless_bot(*, status: int = 200, greeting: str = "") -> AsyncIterator[str]:
+    """A webhook that echoes the challenge to everybody, and answers every POST alike."""
+
+    async def challenge(request: web.Request) -> web.Response:
+        return web.Response(text=greeting + request.query["hub.challenge"])
+
+    async def take(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/whatsapp", challenge)
+    app.router.add_post("/whatsapp", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/whatsapp"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_bot_that_takes_unsigned_webhooks_is_broken() -> None:
+    async with careless_bot() as url:
+        address, signed, unsigned = await examine_webhook(
+            url, verification_token="v", app_secret="s", bot_url=url
+        )
+    assert address.verdict is signed.verdict is Verdict.OK
+    assert unsigned.verdict is Verdict.BROKEN
+    assert "anybody could forge" in unsigned.what
+
+
+async def test_a_bot_that_fails_on_webhooks_is_broken() -> None:
+    async with careless_bot(status=500) as url:
+        _, signed, _ = await examine_webhook(
+            url, verification_token="v", app_secret="s", bot_url=url
+        )
+    assert signed.verdict is Verdict.BROKEN
+    assert "HTTP 500" in signed.what
+
+
+async def test_a_challenge_that_is_not_the_whole_answer_counts_for_nothing() -> None:
+    async with careless_bot(greeting="Welcome! ") as url:
+        assert (await verify(url, "v")).visit is Visit.SOMETHING_ELSE
+
+
+async def test_without_the_app_s_secret_nothing_is_signed() -> None:
+    async with careless_bot(status=401) as url:
+        _, signed, unsigned = await examine_webhook(
+            url, verification_token="v", app_secret=None, bot_url=url
+        )
+    assert signed.verdict is Verdict.SKIPPED
+    assert unsigned.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("url", ["no url", "http://[", "https://nowhere.invalid/whatsapp"])
+async def test_an_address_that_cannot_be_visited_is_unreachable(url: str) -> None:
+    found = await verify(url, "v")
+    assert found.visit is Visit.UNREACHABLE
+    assert found.told
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://bot.example.com/whatsapp", False),
+        ("http://127.0.0.1:7860/whatsapp", False),
+        ("http://localhost/whatsapp", False),
+        ("http://bot.example.com/whatsapp", True),
+        ("http://192.168.1.7/whatsapp", True),
+        ("bot.example.com", True),
+    ],
+)
+def test_meta_wants_https(url: str, refused: bool) -> None:
+    assert needs_https(url) is refused
