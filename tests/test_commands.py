@@ -89,7 +89,7 @@ async def test_permissions_are_told_in_a_sentence_and_a_table(world: World, give
     assert "yes" in call
     ask = next(line for line in outcome.output.splitlines() if "ask for permission" in line)
     assert "no" in ask
-    assert "PT24H" in outcome.output
+    assert "24 hours" in outcome.output
     assert ADA.phone is not None
     assert ADA.phone not in outcome.output
 

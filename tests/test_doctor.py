@@ -33,7 +33,11 @@ async def examine(world: World, *options: object) -> Outcome:
 def complaints(outcome: Outcome) -> dict[str, str]:
     """The lines that name something broken, or warn, by verdict and the rest."""
     lines = (line.split(maxsplit=1) for line in outcome.output.splitlines())
-    return {rest: verdict for verdict, rest in lines if verdict in ("broken", "warning")}
+    return {
+        " ".join(rest.split()): verdict
+        for verdict, rest in lines
+        if verdict in ("broken", "warning")
+    }
 
 
 def the_complaint(outcome: Outcome) -> tuple[str, str]:

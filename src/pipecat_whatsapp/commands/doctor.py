@@ -100,8 +100,9 @@ def _show(finding: Finding) -> None:
 
     style = STYLES[finding.verdict.value]
     line = Text.assemble(
-        (f"{finding.verdict.value:<8}", style), " ", (finding.name, "bold"), " ", finding.what
+        (f"{finding.verdict.value:<8}", style), " ", (f"{finding.name:<20}", "bold"), " "
     )
+    line.append(finding.what)
     if finding.cure:
         line.append(f" -> {finding.cure}", style="cyan")
     # A finding is one line, however narrow the terminal.

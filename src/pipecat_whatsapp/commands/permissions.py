@@ -22,6 +22,9 @@ STATUSES = {
     "permanent": "has allowed calls for good",
 }
 
+PERIODS = {"PT24H": "24 hours", "P7D": "7 days"}
+"""In words, the time spans (ISO 8601) that Meta has limits for."""
+
 
 def permissions(
     number: Annotated[str, typer.Argument(help="A phone number, or a user id such as DE.123.")],
@@ -69,7 +72,12 @@ def _table(found: CallPermissions) -> Table:
 
 def _row(limit: ActionLimit) -> tuple[str, str, str, str]:
     again = _time(limit.resets_at) if limit.resets_at else ""
-    return limit.period, str(limit.current_usage), str(limit.max_allowed), again
+    return (
+        PERIODS.get(limit.period, limit.period),
+        str(limit.current_usage),
+        str(limit.max_allowed),
+        again,
+    )
 
 
 def _time(timestamp: int) -> str:

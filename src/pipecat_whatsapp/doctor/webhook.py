@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, ok, skipped
+from pipecat_whatsapp.doctor.stun import network_reason
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
 
@@ -189,4 +190,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return network_reason(error.os_error)
     return " ".join(str(error).split()) or type(error).__name__
