@@ -89,12 +89,18 @@ class Business:
             task.cancel()
         await asyncio.gather(*self._listening, return_exceptions=True)
 
-    async def answer(self, offer: str) -> str:
-        """Answer an offer, with the one fingerprint that WhatsApp allows."""
+    async def answer(self, offer: str, setup: str = "active") -> str:
+        """Answer an offer, with the one fingerprint that WhatsApp allows.
+
+        Args:
+            offer: The offer.
+            setup: Our part in DTLS: "active" or "passive".
+        """
         await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
         answer = await self.pc.createAnswer()
         assert answer is not None
-        await self.pc.setLocalDescription(answer)
+        sdp = answer.sdp.replace("a=setup:active", f"a=setup:{setup}")
+        await self.pc.setLocalDescription(RTCSessionDescription(sdp, "answer"))
         return self._local_sdp()
 
     async def offer(self) -> str:

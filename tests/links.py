@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
+from pipecat.transports.smallwebrtc.connection import IceServer
+
 from conftest import until
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
@@ -51,8 +53,10 @@ class Link:
             await self.connection.release()
         await self.endpoint.close()
 
-    async def answer(self) -> None:
-        self.connection, self.sdp = await answer_offer(read_offer(self.offer), self.events.append)
+    async def answer(self, *servers: IceServer) -> None:
+        self.connection, self.sdp = await answer_offer(
+            read_offer(self.offer), self.events.append, ice_servers=servers
+        )
 
     @property
     def ours(self) -> str:
@@ -102,9 +106,9 @@ class OwnLink(Link):
         self._setup = setup
         self._change = change
 
-    async def answer(self) -> None:
+    async def answer(self, *servers: IceServer) -> None:
         """Make the offer, and have the relay's answer written."""
-        self.connection, self.offer = await make_offer(self.events.append)
+        self.connection, self.offer = await make_offer(self.events.append, ice_servers=servers)
         self.sdp = self.phone.answer(self.offer, self._setup).replace(*self._change)
 
     @property

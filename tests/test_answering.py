@@ -1,86 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import pytest
-from aioice import stun
-from pipecat.transports.smallwebrtc.connection import IceServer
 
 from links import Link
 from pipecat_whatsapp.errors import SdpError
-from pipecat_whatsapp.media import gathering
 from pipecat_whatsapp.media.answering import answer_offer
-from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
 from pipecat_whatsapp.media.sdp import RemoteDescription, read_offer
 from pipecat_whatsapp.simulator.rules import check_answer
 from test_sdp import whatsapp_offer
 
 
-@pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The URLs that each attempt used."""
-    urls: list[list[str]] = []
-    answer = WhatsAppConnection.answer
-
-    async def counted(self: WhatsAppConnection) -> str:
-        urls.append([str(server.urls) for server in self.ice_servers])
-        return await answer(self)
-
-    monkeypatch.setattr(WhatsAppConnection, "answer", counted)
-    return urls
-
-
-class DeadServer(asyncio.DatagramProtocol):
-    """Takes every request, and answers none until it is told to."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.awake = False
-
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-        self._transport = transport
-        self.address = "127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.requests += 1
-        if self.awake:
-            request = stun.parse_message(data)
-            answer = stun.Message(
-                request.message_method, stun.Class.RESPONSE, request.transaction_id
-            )
-            # Somewhere on the internet.
-            answer.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.7", 4321)
-            answer.add_fingerprint()
-            self._transport.sendto(bytes(answer), addr)
-
-
-@asynccontextmanager
-async def dead_server() -> AsyncIterator[DeadServer]:
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(DeadServer, local_addr=("127.0.0.1", 0))
-    yield server
-    transport.close()
-
-
-async def answer(link: Link, *servers: IceServer) -> str:
-    link.connection, link.sdp = await answer_offer(
-        read_offer(link.offer), link.events.append, ice_servers=servers
-    )
+async def test_the_answer_keeps_metas_rules(link: Link) -> None:
+    await link.answer()
     check_answer(link.sdp, link.offer)
-    return link.sdp
-
-
-async def test_without_servers_the_hosts_own_addresses_serve_at_the_first_attempt(
-    link: Link, attempts: list[list[str]], warnings: list[str]
-) -> None:
-    sdp = await answer(link)
-    assert " typ host" in sdp
-    assert attempts == [[]]
-    assert warnings == []
+    assert " typ host" in link.sdp
+    assert link.connection.remote == read_offer(link.offer)
 
 
 async def test_an_offer_that_aiortc_cannot_take_is_an_sdp_error() -> None:
@@ -98,131 +34,9 @@ async def test_a_cancelled_answer_leaves_no_socket() -> None:
         await task
 
 
-# STUN
-
-
-async def test_a_stun_server_that_answers_is_used(
-    link: Link, attempts: list[list[str]], warnings: list[str]
-) -> None:
-    async with dead_server() as server:
-        server.awake = True
-        sdp = await answer(link, IceServer(f"stun:{server.address}"))
-        await link.connection.close()
-    assert "203.0.113.7 4321 typ srflx" in sdp
-    assert attempts == [[f"stun:{server.address}"]]
-    assert warnings == []
-
-
-async def test_a_dead_stun_server_does_not_hold_the_answer(
-    link: Link,
-    attempts: list[list[str]],
-    warnings: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """aiortc would go on asking it; here it gets its time, and then does not count."""
-    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
-    monkeypatch.setattr(stun, "RETRY_RTO", 0.005)
-    async with dead_server() as server:
-        url = f"stun:{server.address}"
-        sdp = await answer(link, IceServer(url))
-        assert server.requests > 0, "it was asked"
-        assert attempts == [[url], []]
-        assert " typ host" in sdp
-        await link.start()
-        await link.connection.close()
-    assert len(warnings) == 1
-    assert url in warnings[0]
-
-
-async def test_a_stun_server_without_an_address_does_not_hold_the_answer_either(
-    link: Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
-    sdp = await answer(link, IceServer("stun:no-such-name.invalid:3478"))
-    assert " typ host" in sdp
+async def test_an_answer_is_nothing_to_be_taken_in_a_users_call(link: Link) -> None:
+    await link.answer()
+    remote = link.connection.remote
+    await link.connection.take_answer(link.sdp)
+    assert link.connection.remote is remote
     await link.start()
-
-
-async def test_the_attempt_that_failed_is_put_away_and_nobody_waits_for_it(
-    link: Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed: list[WhatsAppConnection] = []
-    close = WhatsAppConnection.close
-
-    async def noted(self: WhatsAppConnection) -> None:
-        await close(self)
-        if self not in closed:
-            closed.append(self)
-
-    monkeypatch.setattr(WhatsAppConnection, "close", noted)
-    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
-    async with dead_server() as server:
-        await answer(link, IceServer(f"stun:{server.address}"))
-        await link.connection.close()
-        assert closed == [link.connection]
-        server.awake = True
-        await link.connection.release()
-    assert len(closed) == 2
-    assert {connection.pc.connectionState for connection in closed} == {"closed"}
-
-
-async def test_a_call_that_ends_while_a_dead_server_is_asked_leaves_no_socket(
-    link: Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with dead_server() as server:
-        task = asyncio.create_task(answer(link, IceServer(f"stun:{server.address}")))
-        while server.requests == 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        server.awake = True
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-# TURN
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """A UDP address that takes everything and answers nothing."""
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sink:
-        sink.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{sink.getsockname()[1]}"
-
-
-async def test_turn_servers_are_tried_in_order(
-    link: Link,
-    turn_url: str,
-    silent: str,
-    attempts: list[list[str]],
-    warnings: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gathering, "TURN_TIMEOUT", 1.0)
-    monkeypatch.setattr(stun, "RETRY_RTO", 0.02)
-    dead = f"turn:{silent}?transport=udp"
-    sdp = await answer(link, IceServer([dead, turn_url], "ada", "secret"))
-    assert " typ relay" in sdp
-    assert attempts == [[dead], [turn_url]]
-    assert len(warnings) == 1
-    assert dead in warnings[0]
-    assert "secret" not in warnings[0]
-
-
-async def test_without_any_relay_the_hosts_own_addresses_serve(
-    link: Link,
-    silent: str,
-    attempts: list[list[str]],
-    warnings: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("TURN_TIMEOUT", "STUN_TIMEOUT"):
-        monkeypatch.setattr(gathering, name, 0.01)
-    monkeypatch.setattr(stun, "RETRY_RTO", 0.005)
-    stun_url, turn_url = f"stun:{silent}", f"turn:{silent}"
-    sdp = await answer(link, IceServer(stun_url), IceServer(turn_url, "ada", "secret"))
-    assert attempts == [[turn_url], [stun_url], []]
-    assert " typ host" in sdp
-    await link.start()
-    assert link.events == [LinkEvent.UP], "the attempts before tell the call nothing"
-    assert len(warnings) == 2

@@ -6,15 +6,20 @@ from hypothesis import strategies as st
 
 from pipecat_whatsapp.errors import SdpError
 from pipecat_whatsapp.media.answering import answer_offer
+from pipecat_whatsapp.media.offering import make_offer
 from pipecat_whatsapp.media.sdp import (
     MAX_SDP_BYTES,
     RemoteDescription,
+    read_answer,
     read_offer,
+    read_payload_types,
     read_source,
     write_answer,
+    write_offer,
 )
-from pipecat_whatsapp.simulator.offer import write_offer
-from pipecat_whatsapp.simulator.rules import check_answer
+from pipecat_whatsapp.simulator.offer import write_answer as write_whatsapp_answer
+from pipecat_whatsapp.simulator.offer import write_offer as write_whatsapp_offer
+from pipecat_whatsapp.simulator.rules import check_answer, check_offer
 
 AIORTC_ANSWER = "\r\n".join(
     [
@@ -47,7 +52,7 @@ AIORTC_ANSWER = "\r\n".join(
 
 
 def whatsapp_offer(variant: str = "today") -> str:
-    return write_offer(
+    return write_whatsapp_offer(
         host="203.0.113.10",
         port=3480,
         ufrag="ExampleUfrag0001",
@@ -135,6 +140,88 @@ def test_the_answer_has_no_telephone_event_when_the_offer_has_none() -> None:
     assert "m=audio 51420 UDP/TLS/RTP/SAVPF 111\r\n" in answer
 
 
+AIORTC_OFFER = (
+    AIORTC_ANSWER.replace("111", "96")
+    .replace("a=setup:active", "a=setup:actpass")
+    .replace("a=mid:", "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=mid:")
+)
+
+
+def test_writes_the_offer_by_metas_rules() -> None:
+    offer = write_offer(AIORTC_OFFER)
+    check_offer(offer)
+    lines = offer.split("\r\n")
+    assert [line for line in lines if line.startswith("a=fingerprint:")] == [
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32)
+    ]
+    assert "m=audio 51420 UDP/TLS/RTP/SAVPF 96 126" in lines
+    assert "a=rtpmap:126 telephone-event/8000" in lines
+    assert "a=fmtp:96 minptime=20;useinbandfec=1" in lines
+    assert {"a=ptime:20", "a=maxptime:20", "a=setup:actpass", "a=sendrecv"} <= set(lines)
+    assert "a=extmap" in AIORTC_OFFER
+    assert "a=extmap" not in offer
+    assert "\n" not in offer.replace("\r\n", "")
+    assert offer.endswith("\r\n")
+    assert read_payload_types(offer) == (96, 126)
+
+
+def test_an_offer_without_opus_is_no_offer_to_whatsapp() -> None:
+    with pytest.raises(SdpError, match="opus"):
+        write_offer(AIORTC_OFFER.replace("opus/48000/2", "G722/8000"))
+
+
+def whatsapp_answer(setup: str = "active") -> str:
+    return write_whatsapp_answer(
+        write_offer(AIORTC_OFFER),
+        host="203.0.113.10",
+        port=3480,
+        ufrag="ExampleUfrag0001",
+        pwd="ExAmple+Pwd/0123456789==",
+        fingerprint=":".join(["00"] * 32),
+        ssrc=1234567890,
+        setup=setup,
+    )
+
+
+@pytest.mark.parametrize("setup", ["active", "passive"])
+def test_reads_an_answer(setup: str) -> None:
+    answer = read_answer(whatsapp_answer(setup))
+    assert (answer.opus_payload_type, answer.telephone_event_payload_type) == (96, 126)
+    assert (answer.max_average_bitrate, answer.max_playback_rate) == (20_000, 16_000)
+    assert answer.use_in_band_fec
+    assert answer.sdp.count(f"a=setup:{setup}\r\n") == 1
+    assert "ice-pwd" not in repr(answer)
+
+
+def test_whoever_leaves_it_open_who_begins_dtls_leaves_it_to_us() -> None:
+    before = whatsapp_answer("actpass")
+    assert read_answer(before).sdp == before.replace("a=setup:actpass", "a=setup:passive")
+
+
+@pytest.mark.parametrize("setup", ["", "a=setup:", "a=setup:holdconn", "a=setup: active"])
+def test_an_answer_must_say_who_begins_dtls(setup: str) -> None:
+    with pytest.raises(SdpError, match="who begins DTLS"):
+        read_answer(whatsapp_answer().replace("a=setup:active", setup))
+
+
+def test_an_answer_must_not_say_both() -> None:
+    with pytest.raises(SdpError, match="who begins DTLS"):
+        read_answer(whatsapp_answer() + "a=setup:passive\r\n")
+
+
+def test_an_answer_that_is_refused_is_called_an_answer() -> None:
+    for sdp in ("", whatsapp_answer() * 2, whatsapp_answer().replace("a=ice-ufrag", "a=x")):
+        with pytest.raises(SdpError, match=r"^The answer "):
+            read_answer(sdp)
+
+
+def test_of_two_payload_types_for_opus_the_first_counts() -> None:
+    """So says aiortc, which sends."""
+    sdp = whatsapp_offer().replace("SAVPF 111", "SAVPF 111 96")
+    sdp = sdp.replace("a=rtpmap:126", "a=rtpmap:96 opus/48000/2\r\na=rtpmap:126")
+    assert read_offer(sdp).opus_payload_type == 111
+
+
 def test_a_payload_type_has_seven_bits() -> None:
     offer = whatsapp_offer().replace("111 126", "111 926").replace(":126 ", ":926 ")
     assert read_offer(offer).telephone_event_payload_type is None
@@ -154,8 +241,13 @@ def test_reads_the_one_source_of_a_description() -> None:
 
 @st.composite
 def damaged_offers(draw: st.DrawFn) -> str:
-    """Offers with lines lost, doubled, cut, shuffled, or with a letter changed."""
-    lines = whatsapp_offer(draw(st.sampled_from(["today", "printed"]))).split("\r\n")
+    return draw(damaged(whatsapp_offer(draw(st.sampled_from(["today", "printed"])))))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, sdp: str) -> str:
+    """With lines lost, doubled, cut, shuffled, or with a letter changed."""
+    lines = sdp.split("\r\n")
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         line = lines[at]
@@ -197,5 +289,29 @@ async def test_a_damaged_offer_is_answered_or_refused(sdp: str) -> None:
     try:
         assert answer.count("a=fingerprint:") == 1
         connection.create_receiver()
+    finally:
+        await connection.close()
+
+
+@settings(max_examples=300, deadline=None)
+@given(damaged(whatsapp_answer()) | st.text(max_size=300))
+def test_a_damaged_answer_is_read_or_refused(sdp: str) -> None:
+    try:
+        answer = read_answer(sdp)
+    except SdpError:
+        return
+    assert 0 <= answer.opus_payload_type <= 127
+    assert answer.telephone_event_payload_type != answer.opus_payload_type
+
+
+@settings(max_examples=60, deadline=None)
+@given(damaged(whatsapp_answer().replace("a=mid:audio", "a=mid:0")))
+async def test_a_damaged_answer_is_taken_or_refused(sdp: str) -> None:
+    connection, _ = await make_offer(lambda _: None)
+    try:
+        await connection.take_answer(sdp)
+        assert connection.remote is not None
+    except SdpError:
+        pass
     finally:
         await connection.close()
