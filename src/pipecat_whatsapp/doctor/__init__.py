@@ -2,11 +2,15 @@
 
 ::
 
-    environment ─ versions        the variables, and what is installed
-    account                       token, number, settings of the number
-    subscription                  app, WhatsApp Business Account, overrides
-    webhook                       the public address, and the bot behind it
-    network ─ stun, turn          UDP, NAT, candidates, servers, and what a caller will experience
+    examination            all of it, in order
+    ├── variables          the environment, and the versions of what is installed
+    ├── at_meta            what Meta can be asked about:
+    │   ├── account            token, app secret, number, the number's settings
+    │   └── subscription       the app, the WhatsApp Business Account, overrides
+    ├── webhook            the public address, and the bot behind it
+    └── network            UDP, NAT, candidates, servers, and what a caller will experience:
+        ├── stun
+        └── turn
 
-A check returns `Finding`s and prints nothing; `examination` runs them all.
+A check returns `Finding`s and prints nothing.
 """
