@@ -218,13 +218,13 @@ async def test_nothing_is_heard_before_the_gate_opens(link: Link) -> None:
 
 async def test_pipecats_own_transport_hears_nothing_before_the_gate_opens(link: Link) -> None:
     await link.come_up()
-    track = link.connection.audio_input_track()
-    assert track is not None
     _, before = await reviewed(link)
     send_tone(link, 30)
     await reviewed_until(link, lambda _, packets: packets >= before + 30)
     await link.connection.open()
     link.phone.speak()
+    track = link.connection.audio_input_track()
+    assert track is not None
     frame = await track.recv()
     assert isinstance(frame, AudioFrame)
     assert np.abs(frame.to_ndarray()).max() < 100, "silence, as the phone says now"
