@@ -594,3 +594,15 @@ async def test_logs_tell_the_call_and_no_secret(
         assert secret not in text
     for private in ("4915550002222", "a=ice-pwd", "a=fingerprint", "Ada Example"):
         assert private not in text
+
+
+async def test_a_call_that_lasts_too_long_is_ended(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PlainBot(), max_call_duration=0.2, on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "terminated"
+    report = await reports.next()
+    assert report.cause is Cause.TIME_LIMIT
+    assert report.answered
+    await settled(whatsapp, "pre_accept", "accept", "terminate")

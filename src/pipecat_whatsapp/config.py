@@ -64,6 +64,7 @@ class WhatsAppConfig:
         graph_version: Graph API version.
         ice_servers: STUN and TURN servers. None by default: Meta's relays are public.
         max_calls: Calls at one time; further ones are rejected. None is no limit.
+        max_call_duration: Seconds after which an answered call is ended. None is no limit.
         timing: How long each step may take.
     """
 
@@ -75,6 +76,7 @@ class WhatsAppConfig:
     graph_version: str = DEFAULT_GRAPH_VERSION
     ice_servers: tuple[IceServer, ...] = field(default=(), repr=False)
     max_calls: int | None = None
+    max_call_duration: float | None = None
     timing: Timing = field(default_factory=Timing)
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ class Cause(Enum):
         NOT_READY: The hook or the pipeline was not ready when the time to accept was over.
         NO_MEDIA: The link never came up, or no packet ever came over it.
         MEDIA_LOST: The link broke, or packets stopped.
+        TIME_LIMIT: It lasted as long as calls may last here.
         SHUTDOWN: This process is ending.
         DECLINED: The user called declined.
         UNANSWERED: The user called did not pick up in time.
@@ -43,6 +44,7 @@ class Cause(Enum):
     NOT_READY = "bot not ready"
     NO_MEDIA = "no media"
     MEDIA_LOST = "media lost"
+    TIME_LIMIT = "time limit"
     SHUTDOWN = "shutdown"
     DECLINED = "declined"
     UNANSWERED = "unanswered"

@@ -207,6 +207,8 @@ class CallSession(ABC):
         """Let sound through, and watch over it until the far end is gone."""
         assert self._connection is not None  # noqa: S101 - the law opens media of a link only
         await self._connection.open()
+        if (limit := self._desk.config.max_call_duration) is not None:
+            self._after(limit, lambda: self.hang_up(Cause.TIME_LIMIT))
         cause, silence = await watch(self._review, self._connection.has_consent, self._timing)
         self.hang_up(cause, f"no sign of life from the user for {silence:.0f} s")
 
