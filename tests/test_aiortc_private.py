@@ -13,9 +13,10 @@ from aioice import stun
 from aiortc import RTCDtlsTransport, RTCInboundRtpStreamStats, RTCRemoteInboundRtpStreamStats
 from pipecat.frames.frames import OutputDTMFFrame
 
+from aiortc_business import loud, pitch, tone
 from bots import RATE, Echo, PipelineBot
 from conftest import Reports, until
-from links import Link, rtcp_reached
+from links import Link, OwnLink, rtcp_reached
 from pipecat_whatsapp.media.aiortc_private import Send, _is_there, ask_consent, open_rtp_door
 from pipecat_whatsapp.media.rtp import (
     ReportBlock,
@@ -278,6 +279,28 @@ async def test_with_the_door_shut_keys_are_pipecats_tones(whatsapp: WhatsApp, ph
     # ITU-T Q.23: 5 is 770 Hz and 1336 Hz.
     assert {round(hertz, -2) for hertz in strongest} == {800, 1300}
     assert call.recording.keys == ""
+
+
+@pytest.mark.usefixtures("shut")
+async def test_with_the_door_shut_a_call_of_ours_is_heard_from_its_opening_on() -> None:
+    heard: list[bytes] = []
+    async with OwnLink() as link:
+        await link.answer()
+        receiver = link.connection.create_receiver()
+        receiver.start(RATE, heard.append, lambda key: None)
+        sender = new_sender()
+        link.connection.replace_audio_track(sender)
+        await link.start()
+        assert not sender.sends_keys
+        link.phone.speak()
+        done = link.phone.voice.say(tone(440, 0.5))
+        await until(lambda: link.phone.voice.spoken == done)
+        await link.connection.open()
+        link.phone.voice.say(tone(880, 1.0))
+        await until(lambda: len(loud(b"".join(heard))) > RATE)
+    sound = b"".join(heard)
+    # aiortc's buffer may hold the last 80 ms back.
+    assert pitch(loud(sound)[RATE // 4 :]) == pytest.approx(880, abs=20)
 
 
 # Consent
