@@ -93,8 +93,9 @@ class Switchboard:
 
     def _placed(self, session: OutboundSession) -> None:
         self._sessions[session.call.id] = session
+        parked = self._dialling.parked(session.call.id)
         self._dialling.remove(session)
-        for event in self._dialling.parked(session.call.id):
+        for event in parked:
             session.take(event)
 
     def _ring(self, event: CallConnect) -> None:
