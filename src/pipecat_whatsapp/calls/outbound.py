@@ -21,6 +21,7 @@ from pipecat_whatsapp.errors import (
     ConfigError,
     GraphUnreachableError,
     NotPermittedError,
+    RateLimitError,
     SdpError,
     UncallableError,
     UserBusyError,
@@ -52,6 +53,7 @@ _REFUSALS: tuple[tuple[type[WhatsAppError], Cause], ...] = (
     (UncallableError, Cause.UNCALLABLE),
     (UserBusyError, Cause.USER_BUSY),
     (CallLimitError, Cause.LIMIT_REACHED),
+    (RateLimitError, Cause.LIMIT_REACHED),
 )
 
 
