@@ -1,0 +1,374 @@
+"""Asking a user for permission to call, and calling once they have given it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bots import PlainBot
+from pipecat_whatsapp.calls import permission
+from pipecat_whatsapp.calls.adapter import WebhookAdapter
+from pipecat_whatsapp.calls.dialler import DialResult
+from pipecat_whatsapp.calls.outcome import Outcome
+from pipecat_whatsapp.calls.permission import PermissionTemplate
+from pipecat_whatsapp.meta.events import CallPermissionReply, Event, User
+from pipecat_whatsapp.simulator import message_payloads
+from pipecat_whatsapp.simulator.messages import Template
+from pipecat_whatsapp.simulator.permissions import Permission
+from pipecat_whatsapp.simulator.phone import Phone
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+
+QUESTION = "May we call you about your order?"
+GRACE = User(phone="4915550003333", user_id="DE.3")
+
+
+def ask(
+    adapter: WebhookAdapter, user: User, question: str | PermissionTemplate = QUESTION, **more: Any
+) -> asyncio.Task[DialResult]:
+    return asyncio.create_task(adapter.call(user, ask_permission=question, **more))
+
+
+def actions(whatsapp: WhatsApp) -> list[str]:
+    return [request.action for request in whatsapp.meta.requests]
+
+
+@pytest.fixture
+async def served(whatsapp: WhatsApp, phone: Phone) -> WebhookAdapter:
+    """A number that Ada has written to."""
+    adapter = await whatsapp.serve(PlainBot())
+    await phone.send_text("hello")
+    return adapter
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta is asked often while the user thinks."""
+    monkeypatch.setattr(permission, "POLL_SECONDS", 0.05)
+
+
+# Granted
+
+
+async def test_who_allows_calls_is_not_asked(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    whatsapp.meta.permissions.grant(phone.user)
+    calling = ask(served, phone.user)
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+    assert phone.messages == []
+    assert actions(whatsapp) == ["call_permissions", "connect"]
+
+
+@pytest.mark.parametrize("permanent", [False, True])
+async def test_who_is_asked_and_accepts_is_called(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter, *, permanent: bool
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    assert prompt.text == QUESTION
+    assert "connect" not in actions(whatsapp)
+    await prompt.accept(permanent=permanent)
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+    assert actions(whatsapp) == ["call_permissions", "messages", "connect"]
+
+
+async def test_a_question_may_have_no_words(phone: Phone, served: WebhookAdapter) -> None:
+    calling = ask(served, phone.user, "")
+    prompt = await phone.permission_prompt()
+    assert prompt.text == ""
+    await prompt.reject()
+    assert (await calling).outcome is Outcome.NOT_PERMITTED
+
+
+async def test_a_template_asks_without_an_open_conversation(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    template = Template("may_we_call", "en_US", "May we call about {{1}}?", asks_permission=True)
+    whatsapp.meta.business.conversations.add_template(template)
+    components = [{"type": "body", "parameters": [{"type": "text", "text": "order 7"}]}]
+    calling = ask(adapter, phone.user, PermissionTemplate("may_we_call", "en_US", components))
+    prompt = await phone.permission_prompt()
+    assert prompt.text == "May we call about order 7?"
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_a_user_without_a_phone_number_is_asked_and_called(whatsapp: WhatsApp) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    phone = await whatsapp.phone(User(user_id="DE.5"))
+    await phone.send_text("hello")
+    calling = ask(adapter, phone.user)
+    await (await phone.permission_prompt()).accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_an_answer_may_be_faster_than_metas_to_the_request(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    whatsapp.meta.faults.late_responses["messages"] = 0.5
+    calling = ask(served, phone.user)
+    delivery = await (await phone.permission_prompt()).accept()
+    assert delivery.status == 200
+    assert "messages" not in actions(whatsapp), "the request is still to be answered"
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_answer_whose_webhook_is_lost_is_found_by_asking_meta(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    whatsapp.meta.faults.lose.append("messages")
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_meta_may_fail_while_the_user_thinks(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    asked = actions(whatsapp).count("call_permissions")
+    whatsapp.meta.faults.fail["call_permissions"] = [(400, 100)] * 3
+    await whatsapp.meta.wait_request("call_permissions", count=asked + 4)
+    assert not calling.done()
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_calls_allowed_in_the_profile_count_as_an_answer(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    await phone.permission_prompt()
+    await whatsapp.meta.business.conversations.toggle(phone.user, allowed=True)
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_the_application_hears_of_the_answer_too(whatsapp: WhatsApp, phone: Phone) -> None:
+    events: list[Event] = []
+
+    async def hook(event: Event) -> None:
+        if isinstance(event, CallPermissionReply):
+            events.append(event)
+
+    adapter = await whatsapp.serve(PlainBot(), on_webhook_event=hook)
+    await phone.send_text("hello")
+    calling = ask(adapter, phone.user)
+    await (await phone.permission_prompt()).reject()
+    await calling
+    assert await adapter.drain(timeout=30)
+    assert [event.user for event in events if isinstance(event, CallPermissionReply)] == [
+        phone.user
+    ]
+
+
+# Not granted
+
+
+async def test_who_declines_is_not_called(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    await (await phone.permission_prompt()).reject()
+    result = await calling
+    assert (result.outcome, result.call) == (Outcome.NOT_PERMITTED, None)
+    assert "declined" in result.detail
+    assert "connect" not in actions(whatsapp)
+
+
+async def test_who_stays_silent_is_not_called(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user, permission_timeout=0.3)
+    prompt = await phone.permission_prompt()
+    result = await calling
+    assert result.outcome is Outcome.NOT_PERMITTED
+    assert "did not answer" in result.detail
+    # What comes after it is for the next attempt.
+    await prompt.accept()
+    assert await served.drain(timeout=30)
+    assert "connect" not in actions(whatsapp)
+
+
+async def test_who_was_asked_too_often_is_not_asked_again(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    whatsapp.meta.permissions.note_request(phone.user)
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.LIMIT
+    day, _ = whatsapp.meta.permissions.request_limits(phone.user)
+    assert day.resets_at is not None
+    assert f"{datetime.fromtimestamp(day.resets_at, UTC):%Y-%m-%d %H:%M} UTC" in result.detail
+    assert phone.messages == []
+    assert actions(whatsapp) == ["call_permissions"]
+
+
+async def test_who_was_called_too_often_is_neither_asked_nor_called(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    permissions = whatsapp.meta.permissions
+    permissions.grant(phone.user)
+    for _ in range(permissions.rules.connected_per_day):
+        permissions.note_connected(phone.user)
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.LIMIT
+    assert "allows calls" in result.detail
+    (day,) = permissions.call_limits(phone.user)
+    assert day.resets_at is not None
+    assert f"{datetime.fromtimestamp(day.resets_at, UTC):%Y-%m-%d %H:%M} UTC" in result.detail
+    assert actions(whatsapp) == ["call_permissions"]
+
+
+async def test_without_an_open_conversation_a_text_cannot_ask(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    result = await adapter.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.FAILED
+    assert "131047" in result.detail
+    assert "template" in result.detail
+    assert "connect" not in actions(whatsapp)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (138009, Outcome.LIMIT),
+        (138011, Outcome.LIMIT),
+        (131026, Outcome.UNCALLABLE),
+        (131030, Outcome.UNCALLABLE),
+        (190, Outcome.FAILED),
+    ],
+)
+async def test_what_a_refused_request_comes_to(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter, code: int, outcome: Outcome
+) -> None:
+    whatsapp.meta.faults.fail["messages"] = [(400, code)]
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is outcome
+    assert str(code) in result.detail
+    assert "connect" not in actions(whatsapp)
+
+
+async def test_a_permission_that_cannot_be_read_is_a_failure(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    whatsapp.meta.faults.fail["call_permissions"] = [(400, 100)]
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.FAILED
+    assert phone.messages == []
+
+
+# Others
+
+
+async def test_the_answer_of_another_user_is_not_ours(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    grace = await whatsapp.phone(GRACE)
+    await grace.send_text("hello")
+    calling = [ask(served, phone.user), ask(served, grace.user)]
+    prompts = [await one.permission_prompt() for one in (phone, grace)]
+    await prompts[1].reject()
+    assert (await calling[1]).outcome is Outcome.NOT_PERMITTED
+    assert not calling[0].done()
+    await prompts[0].accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling[0]).outcome is Outcome.ANSWERED
+
+
+async def test_an_answer_to_another_number_is_not_ours(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    reply = message_payloads.permission_reply(
+        whatsapp.meta.account,
+        "wamid.X",
+        phone.user,
+        Permission(),
+        timestamp=1,
+        automatic=False,
+        context_id=None,
+    )
+    reply["metadata"] = {"phone_number_id": "200000000000009"}
+    assert (await whatsapp.meta.deliver(reply, field="messages")).status == 200
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_two_attempts_for_one_user_share_an_answer(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    first = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    second = await served.call(phone.user, ask_permission=QUESTION)
+    assert second.outcome is Outcome.LIMIT, "Meta lets nobody ask twice a day"
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await first).outcome is Outcome.ANSWERED
+
+
+# The end
+
+
+async def test_the_end_of_the_process_ends_the_waiting(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    await phone.permission_prompt()
+    await whatsapp.meta.wait_request("messages")
+    await whatsapp.stop_serving()
+    result = await calling
+    assert (result.outcome, result.call) == (Outcome.CANCELLED, None)
+    assert "ending" in result.detail
+    assert "connect" not in actions(whatsapp)
+
+
+async def test_after_the_end_nobody_is_asked(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    await whatsapp.stop_serving()
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.CANCELLED
+    assert whatsapp.meta.requests == []
+
+
+async def test_an_attempt_that_is_cancelled_while_the_user_thinks_calls_nobody(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    await prompt.accept()
+    assert await served.drain(timeout=30)
+    assert "connect" not in actions(whatsapp)
