@@ -15,7 +15,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from loguru import logger
 from pipecat.frames.frames import EndFrame
@@ -27,8 +26,9 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
+from asgi import served
 from bots import RATE, Echo, PlainBot, run_worker
-from conftest import Reports, until
+from conftest import Reports
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Bot, Reject, WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call
@@ -346,20 +346,6 @@ async def test_a_bot_picked_by_the_hook_knows_the_command_line(
 
 
 # A FastAPI application of one's own
-
-
-@asynccontextmanager
-async def served(app: FastAPI, **options: Any) -> AsyncIterator[str]:
-    """Serve an application on loopback, and stop it as a signal would."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, ws="none", log_config=None, **options))
-    serving = asyncio.create_task(server.serve())
-    try:
-        await until(lambda: server.started)
-        host, port = server.servers[0].sockets[0].getsockname()
-        yield f"http://{host}:{port}/whatsapp"
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def test_routes_for_any_fastapi_application(whatsapp: WhatsApp, phone: Phone) -> None:
