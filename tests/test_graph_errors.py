@@ -6,7 +6,7 @@ import pytest
 
 from pipecat_whatsapp import errors
 from pipecat_whatsapp.errors import GraphError, GraphRequestError, GraphUnreachableError
-from pipecat_whatsapp.meta.graph_errors import REFUSALS, Answer, refusal
+from pipecat_whatsapp.meta.graph_errors import REFUSALS, Answer, advice_for, refusal
 
 # Code, HTTP status that it comes with, class, whether the same request may succeed later.
 CODES: list[tuple[int, int, type[GraphRequestError], bool]] = [
@@ -70,6 +70,15 @@ def test_every_code_has_its_class_its_advice_and_its_retry_rule(
     assert error.advice == REFUSALS[code].advice
     assert error.advice.endswith(".")
     assert str(error) == f"Meta refused connect (HTTP {status}, code {code}): Words. {error.advice}"
+
+
+@pytest.mark.parametrize("code", [None, 0, 1, 999999])
+def test_no_advice_is_made_up_for_an_unknown_code(code: int | None) -> None:
+    assert advice_for(code) == ""
+
+
+def test_advice_can_be_had_without_a_request() -> None:
+    assert advice_for(138009) == REFUSALS[138009].advice
 
 
 def test_no_code_is_left_untested() -> None:

@@ -47,7 +47,7 @@ REFUSALS: dict[int, Refusal] = {
     10: Refusal(TokenError, "Give the token's system user the permission that Meta names."),
     100: Refusal(
         InvalidRequestError,
-        "Check the id or parameter that Meta names; for a call this is mostly the SDP.",
+        "Check the id or the parameter that Meta names.",
     ),
     190: Refusal(
         TokenError,
@@ -191,6 +191,12 @@ class Answer:
         """Whether Meta did what was asked."""
         told = self.body.get("success") is not False and not child(self.body, "error")
         return 200 <= self.status < 300 and told
+
+
+def advice_for(code: int | None) -> str:
+    """What usually helps against one of Meta's error codes; empty when nothing is known."""
+    known = REFUSALS.get(code or 0)
+    return known.advice if known else ""
 
 
 def refusal(what: str, answer: Answer) -> GraphError:
