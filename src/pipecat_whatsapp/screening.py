@@ -81,7 +81,7 @@ class BusinessHours:
     def __post_init__(self) -> None:
         try:
             ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ConfigError(
                 f"{self.timezone!r} is no time zone that this machine knows: write it as "
                 "Europe/Berlin, and install tzdata where the system has no time zones."
