@@ -1,9 +1,10 @@
 # Every target makes the environment first when it is missing.
-#   make demo              a real call against a simulated WhatsApp
-#   make demo ARGS=--stay  keep it running, and call again from another terminal
-#   make test              all tests
-#   make lint              linters and types
-#   make bench             measurements beside pipecat's in-tree client, drawn into build/bench
+#   make demo                  a real call against a simulated WhatsApp
+#   make demo ARGS=--outbound  the bot asks for permission, and calls
+#   make demo ARGS=--stay      keep it running, and call again from another terminal
+#   make test                  all tests
+#   make lint                  linters and types
+#   make bench                 measurements beside pipecat's in-tree client, drawn into build/bench
 
 PYTHON ?= python3
 VENV := .venv

@@ -10,7 +10,7 @@ import typer
 from pipecat_whatsapp.commands import terminal
 
 if TYPE_CHECKING:
-    from pipecat_whatsapp.simulator.session import Setup
+    from pipecat_whatsapp.simulator.session import CallOrder, Setup
 
 Question = Annotated[
     Path | None,
@@ -26,6 +26,9 @@ Record = Annotated[
     Path | None,
     typer.Option(metavar="WAV", help="Write what the caller hears.", dir_okay=False),
 ]
+Outbound = Annotated[
+    bool, typer.Option("--outbound", help="The bot asks for permission, and calls the user.")
+]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep running, to be called again.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the bot prints.")]
 
@@ -36,6 +39,7 @@ def simulate(
     ],
     question: Question = None,
     record: Record = None,
+    outbound: Outbound = False,
     port: Annotated[int, typer.Option(help="The bot's port; 0 takes a free one.")] = 0,
     loss: Annotated[float, typer.Option(min=0, max=1, help="Share of packets lost.")] = 0.0,
     delay: Annotated[float, typer.Option(min=0, help="Delay of every packet, ms.")] = 0.0,
@@ -44,24 +48,27 @@ def simulate(
     stay: Stay = False,
     verbose: Verbose = False,
 ) -> None:
-    """Call a bot from a simulated WhatsApp: no account, no network."""
+    """Call a bot from a simulated WhatsApp, or let it call: no account, no network."""
+    from pipecat_whatsapp.simulator.demo import QUESTION
     from pipecat_whatsapp.simulator.network import NetworkConditions
-    from pipecat_whatsapp.simulator.session import Setup
+    from pipecat_whatsapp.simulator.session import CallOrder, Setup
 
     conditions = NetworkConditions(loss=loss, delay=delay / 1000, jitter=jitter / 1000)
-    _simulate(Setup(bot, port, conditions, seed, verbose), question, record, stay=stay)
+    order = CallOrder(question or QUESTION, record, outbound)
+    _simulate(Setup(bot, port, conditions, seed, verbose), order, stay=stay)
 
 
 def demo(
     record: Record = Path("demo-recording.wav"),
+    outbound: Outbound = False,
     stay: Stay = False,
     verbose: Verbose = False,
 ) -> None:
-    """Call a demo bot that says back what it hears."""
-    from pipecat_whatsapp.simulator.demo import BOT
-    from pipecat_whatsapp.simulator.session import Setup
+    """Call a demo bot that says back what it hears, or let it call."""
+    from pipecat_whatsapp.simulator.demo import BOT, QUESTION
+    from pipecat_whatsapp.simulator.session import CallOrder, Setup
 
-    _simulate(Setup(BOT, verbose=verbose), None, record, stay=stay)
+    _simulate(Setup(BOT, verbose=verbose), CallOrder(QUESTION, record, outbound), stay=stay)
 
 
 def ring(question: Question = None, record: Record = None) -> None:
@@ -74,9 +81,8 @@ def ring(question: Question = None, record: Record = None) -> None:
         terminal.fail(failure)
 
 
-def _simulate(setup: Setup, question: Path | None, record: Path | None, *, stay: bool) -> None:
-    from pipecat_whatsapp.simulator.demo import QUESTION
-    from pipecat_whatsapp.simulator.session import CallOrder, run
+def _simulate(setup: Setup, order: CallOrder, *, stay: bool) -> None:
+    from pipecat_whatsapp.simulator.session import run
 
     terminal.quieten()
-    terminal.run(run(setup, CallOrder(question or QUESTION, record), typer.echo, stay=stay))
+    terminal.run(run(setup, order, typer.echo, stay=stay))

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from pipecat_whatsapp.calls.dial_client import DialAnswer, DialError, order_call
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.bot_process import BotProcess
+from pipecat_whatsapp.simulator.callee import NotCalledError, called, write
 from pipecat_whatsapp.simulator.caller import converse
 from pipecat_whatsapp.simulator.control import ControlServer
 from pipecat_whatsapp.simulator.demo import QUESTION
@@ -27,10 +29,12 @@ from pipecat_whatsapp.simulator.graph import (
     Timing,
 )
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
-from pipecat_whatsapp.simulator.phone import ADA, Phone
+from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.sound import read_wav
 from pipecat_whatsapp.simulator.story import CallSummary, Echo, Story
+
+PERMISSION_REQUEST = "May we call you?"
 
 START_PATIENCE = 60.0
 """Seconds that a bot may take to start; the first start on a machine compiles everything."""
@@ -51,12 +55,14 @@ class CallOrder:
     """One call to place.
 
     Parameters:
-        question: A WAV file with what the caller says.
-        record: Where to write what the caller hears; None writes nothing.
+        question: A WAV file with what the user says.
+        record: Where to write what the user hears; None writes nothing.
+        outbound: Whether the bot calls the user.
     """
 
     question: Path = QUESTION
     record: Path | None = None
+    outbound: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class Simulation:
         self._setup = setup
         self._meta = meta
         self._stories: dict[str, Story] = {}
+        self._outbound_story: Story | None = None
         meta.on_activity = self._on_activity
 
     async def subscribe(self) -> None:
@@ -113,21 +120,18 @@ class Simulation:
 
         Raises:
             SimulationError: The question cannot be read, or the recording not written.
+            NotCalledError: The bot shall call, and the phone never rang.
+            DialError: The bot shall call, and did not take the order.
         """
         question = _read(order.question)
         network = Network(self._setup.conditions, self._setup.seed)
-        async with Phone(self._meta, network=network) as phone:
-            story = Story(echo)
-            story.tell("phone", f"{ADA.name} dials +{self._meta.account.display_phone_number}")
-            call = await phone.dial()
-            self._stories[call.id] = story
-            try:
-                reason = await converse(call, question, order.question.name, story)
-                with suppress(TimeoutError):
-                    await self._meta.wait_delivery("terminate", call.id, timeout=5.0)
-            finally:
-                del self._stories[call.id]
-        summary = CallSummary.of(call.recording, dialled_at=story.dialled_at, reason=reason)
+        story = Story(echo, "the message" if order.outbound else "dialling")
+        placed = self._be_called if order.outbound else self._dial
+        async with Phone(self._meta, network=network) as phone, placed(phone, story) as call:
+            reason = await converse(call, question, order.question.name, story)
+            with suppress(TimeoutError):
+                await self._meta.wait_delivery("terminate", call.id, timeout=5.0)
+        summary = CallSummary.of(call.recording, story, reason=reason)
         story.tell("phone", f"call over: {summary.end}")
         echo("")
         for line in summary.lines():
@@ -164,8 +168,44 @@ class Simulation:
             return False
         return True
 
+    @asynccontextmanager
+    async def _dial(self, phone: Phone, story: Story) -> AsyncIterator[PhoneCall]:
+        """A call of the user's, which rings at the bot."""
+        number = self._meta.account.display_phone_number
+        story.tell("phone", f"{phone.user.name} dials +{number}")
+        call = await phone.dial()
+        self._stories[call.id] = story
+        try:
+            yield call
+        finally:
+            del self._stories[call.id]
+
+    @asynccontextmanager
+    async def _be_called(self, phone: Phone, story: Story) -> AsyncIterator[PhoneCall]:
+        """A call of the bot's, which rings at the phone."""
+        self._outbound_story = story
+        try:
+            await write(phone, story)
+            async with called(phone, self._order_call(phone, story), story) as call:
+                yield call
+        finally:
+            self._outbound_story = None
+
+    async def _order_call(self, phone: Phone, story: Story) -> DialAnswer:
+        number = phone.user.phone or ""
+        story.tell("order", f"call +{number}")
+        answer = await order_call(
+            self.bot.webhook_url,
+            self._meta.account.app_secret,
+            number,
+            ask_permission=PERMISSION_REQUEST,
+        )
+        story.tell("order", str(answer))
+        return answer
+
     def _on_activity(self, _: str, record: GraphRequest | Delivery) -> None:
-        story = self._stories.get(record.call_id or "")
+        # What belongs to no call yet is about the one that the bot shall place.
+        story = self._stories.get(record.call_id or "", self._outbound_story)
         if story is not None:
             story.tell_record(record)
 
@@ -193,7 +233,7 @@ async def simulation(setup: Setup, echo: Echo) -> AsyncIterator[Simulation]:
                 await running.unless_bot_dies(running.subscribe())
                 echo(f"Its webhook is verified after {time.monotonic() - started:.1f} s.\n")
                 yield running
-            except BotError:
+            except (BotError, NotCalledError, DialError):
                 _show_last_output(bot, setup, echo)
                 raise
 
@@ -209,6 +249,8 @@ async def run(setup: Setup, order: CallOrder, echo: Echo, *, stay: bool = False)
 
     Raises:
         SimulationError: The bot did not start, was not heard, or ended.
+        NotCalledError: The bot shall call, and the phone never rang.
+        DialError: The bot shall call, and did not take the order.
     """
     _cancel_on_sigterm()
     _read(order.question)

@@ -17,29 +17,33 @@ _ENDS = {
     "rejected": "the bot's side declined",
     "not answered": "nobody answered in time",
     "no media": "the phone gave up: the bot sent no media",
+    "caller hung up": "the caller hung up",
+    "user hung up": "the user hung up",
 }
 
 
 class Story:
-    """Tells what happens to one call, with milliseconds since it was dialled.
+    """Tells what happens to one call, with milliseconds since the beginning.
 
     Args:
         echo: Takes each line.
+        beginning: What it begins with.
     """
 
-    def __init__(self, echo: Echo) -> None:
-        self.dialled_at = time.monotonic()
+    def __init__(self, echo: Echo, beginning: str = "dialling") -> None:
+        self.beginning = beginning
+        self.began_at = time.monotonic()
         self._echo = echo
 
     def tell(self, who: str, what: str, *, at: float | None = None) -> None:
         """Tell one thing.
 
         Args:
-            who: Who did it: "phone", "webhook" or "graph".
+            who: Who did it: "phone", "webhook", "graph" or "order".
             what: What was done.
             at: When, monotonic seconds; now by default.
         """
-        elapsed = (time.monotonic() if at is None else at) - self.dialled_at
+        elapsed = (time.monotonic() if at is None else at) - self.began_at
         self._echo(f"{elapsed * 1000:7.0f} ms  {who:<8} {what}")
 
     def tell_record(self, record: GraphRequest | Delivery) -> None:
@@ -58,12 +62,13 @@ class CallSummary:
     """What became of a call, seen from the phone.
 
     Parameters:
-        answered_after: Seconds from dialling to the answer; None when there was none.
+        answered_after: Seconds from the beginning to the answer; None when there was none.
         first_sound_after: Seconds from the answer to the first sound; None when nothing was heard.
         sound_seconds: How much sound was heard, s.
         received: Packets that arrived.
         lost: Packets that did not.
         end: How the call ended, in words.
+        beginning: What the story began with.
     """
 
     answered_after: float | None
@@ -72,24 +77,26 @@ class CallSummary:
     received: int
     lost: int
     end: str
+    beginning: str = "dialling"
 
     @classmethod
-    def of(cls, recording: Recording, *, dialled_at: float, reason: str) -> CallSummary:
+    def of(cls, recording: Recording, story: Story, *, reason: str) -> CallSummary:
         """Sum up a call.
 
         Args:
             recording: What the caller heard.
-            dialled_at: When the call was dialled, monotonic seconds.
+            story: Its story so far.
             reason: What `PhoneCall.ended` returned.
         """
         accepted_at = recording.accepted_at
         return cls(
-            answered_after=None if accepted_at is None else accepted_at - dialled_at,
+            answered_after=None if accepted_at is None else accepted_at - story.began_at,
             first_sound_after=recording.first_sound_at,
             sound_seconds=recording.sound_seconds,
             received=recording.received,
             lost=recording.lost,
-            end=_ENDS.get(reason, f"the {reason}" if reason == "caller hung up" else reason),
+            end=_ENDS.get(reason, reason),
+            beginning=story.beginning,
         )
 
     @property
@@ -105,7 +112,8 @@ class CallSummary:
         """The call report."""
         yield "Call report"
         if self.answered_after is not None:
-            yield f"  answered     {self.answered_after * 1000:.0f} ms after dialling"
+            after = f"{self.answered_after * 1000:.0f} ms after {self.beginning}"
+            yield f"  answered     {after}"
         if self.first_sound_after is not None:
             yield f"  first sound  {self.first_sound_after * 1000:.0f} ms after the answer"
         yield f"  heard        {self.sound_seconds:.1f} s of sound"

@@ -1,0 +1,75 @@
+"""Somebody whom a bot calls: writes to it, allows it to call when asked, and picks up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+
+from pipecat_whatsapp.calls.dial_client import DialAnswer
+from pipecat_whatsapp.errors import SimulatorError
+from pipecat_whatsapp.simulator.incoming_call import IncomingCall
+from pipecat_whatsapp.simulator.phone import Phone
+from pipecat_whatsapp.simulator.phone_call import PhoneError
+from pipecat_whatsapp.simulator.story import Story
+
+MESSAGE = "Please call me."
+"""Opens the 24 hours in which a business may ask a user in words of its own."""
+
+DECISION_TIME = 1.5
+"""Seconds that it takes to answer a question, or to get to a phone that rings."""
+
+
+class NotCalledError(SimulatorError):
+    """The bot did not call; one sentence says why."""
+
+
+@asynccontextmanager
+async def called(
+    phone: Phone, dialling: Coroutine[object, object, DialAnswer], story: Story
+) -> AsyncIterator[IncomingCall]:
+    """A call of the bot's, which rings, and is picked up a moment later.
+
+    Args:
+        phone: Whose user is called.
+        dialling: Has the bot call, and waits for what comes of it.
+        story: Told what happens.
+
+    Raises:
+        NotCalledError: The phone never rang.
+    """
+    dialled = asyncio.create_task(dialling)
+    tasks = [dialled, asyncio.create_task(_allow(phone, story))]
+    ringing = asyncio.create_task(phone.rings(timeout=None))
+    try:
+        await asyncio.wait({dialled, ringing}, return_when=asyncio.FIRST_COMPLETED)
+        if not ringing.done():
+            raise NotCalledError(f"The bot did not call: {await dialled}.")
+        story.tell("phone", "rings")
+        tasks.append(asyncio.create_task(_pick_up(ringing.result())))
+        yield ringing.result()
+        await dialled
+    finally:
+        for task in (*tasks, ringing):
+            task.cancel()
+        await asyncio.gather(*tasks, ringing, return_exceptions=True)
+
+
+async def write(phone: Phone, story: Story) -> None:
+    """Write to the business; returns when it has the message."""
+    story.tell("phone", f'{phone.user.name} writes "{MESSAGE}"')
+    await phone.send_text(MESSAGE)
+
+
+async def _allow(phone: Phone, story: Story) -> None:
+    prompt = await phone.permission_prompt(timeout=None)
+    story.tell("phone", f'is asked "{prompt.text}"')
+    await asyncio.sleep(DECISION_TIME)
+    story.tell("phone", "allows calls for a week")
+    await prompt.accept()
+
+
+async def _pick_up(call: IncomingCall) -> None:
+    await asyncio.sleep(DECISION_TIME)
+    with suppress(PhoneError):
+        await call.pick_up()
