@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,10 @@ REQUIRED_VARIABLES = (
     "WHATSAPP_PHONE_NUMBER_ID",
     "WHATSAPP_APP_SECRET",
     "WHATSAPP_WEBHOOK_VERIFICATION_TOKEN",
+)
+
+_ICE_URL = re.compile(
+    r"(stuns?|turns?):([^:?/@\s\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(\?transport=(udp|tcp))?"
 )
 
 
@@ -92,7 +97,7 @@ class WhatsAppConfig:
         if not self.verification_token:
             raise ConfigError("A verification token is needed: choose any secret string.")
         for url in (url for server in self.ice_servers for url in _urls(server)):
-            if not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+            if not _ICE_URL.fullmatch(url):
                 raise ConfigError(
                     f"{url!r} is no ICE server: write it as stun:host:port or turn:host:port."
                 )

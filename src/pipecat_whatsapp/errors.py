@@ -40,7 +40,7 @@ class ConfigError(WhatsAppError):
 
 
 class WebhookError(WhatsAppError):
-    """A webhook request was refused before its body was read.
+    """A request to the webhook's address, or to place a call, was refused.
 
     Args:
         message: What was wrong with the request.

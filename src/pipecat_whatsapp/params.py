@@ -24,8 +24,9 @@ class WhatsAppParams(TransportParams):
             packets for a dead one, so packets still go out every 400 ms.
         audio_out_10ms_chunks: 20 ms, one packet of WhatsApp.
         audio_out_end_silence_secs: None: the transport itself waits until the last word is out.
-        audio_out_write_timeout_secs: Longer than a call may take to be accepted, since audio
-            written before that is held until the caller can hear it.
+        audio_out_write_timeout_secs: Longer than a call may take to be accepted, or a phone may
+            ring, since audio written before that is held until it can be heard. pipecat takes an
+            output that does not write for so long for broken, for good.
         quality_threshold: Mean opinion score, 1 to 4.5, below which `on_quality_low` is called.
     """
 
@@ -37,5 +38,5 @@ class WhatsAppParams(TransportParams):
     audio_out_dtx: bool = False
     audio_out_10ms_chunks: int = 2
     audio_out_end_silence_secs: int = 0
-    audio_out_write_timeout_secs: float = 30.0
+    audio_out_write_timeout_secs: float = 180.0
     quality_threshold: float = 3.0

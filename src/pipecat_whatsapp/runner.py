@@ -26,13 +26,9 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.access_log import hide_verification_token
-from pipecat_whatsapp.calls.adapter import (
-    CallEndedHook,
-    MissedCallHook,
-    WebhookAdapter,
-    WebhookEventHook,
-)
+from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, WhatsAppRunnerArguments
+from pipecat_whatsapp.calls.hooks import CallEndedHook, MissedCallHook, WebhookEventHook
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES

@@ -50,7 +50,7 @@ class WhatsAppTransport(BaseTransport):
       `InputDTMFFrame` follows for keys that pipecat knows
     - on_quality_low(transport, quality): the user has lately been hard to understand
     - on_dialin_connected(transport, call), on_dialout_answered(transport, call): as
-      on_client_connected, for a user's call and for one of ours, as bots know them from Daily
+      on_client_connected, for a user's call and for one of ours; Daily's names, with the call
     - on_dialin_stopped(transport, call), on_dialout_stopped(transport, call): as
       on_client_disconnected
     - on_before_disconnect(transport): the bot is about to hang up; awaited

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,10 +16,17 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call, CallReport
-from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dial_door import DialDoor, told
 from pipecat_whatsapp.calls.dialler import Dialler, DialResult
 from pipecat_whatsapp.calls.directory import CallDirectory, MemoryDirectory
+from pipecat_whatsapp.calls.hooks import (
+    CallEndedHook,
+    MissedCallHook,
+    WebhookEventHook,
+    guarded,
+    log_event,
+    log_report,
+)
 from pipecat_whatsapp.calls.outbound import DialOrder
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.permission import PermissionTemplate
@@ -34,7 +41,6 @@ from pipecat_whatsapp.meta.events import (
     CallPermissionReply,
     Direction,
     Event,
-    UnknownEvent,
     User,
 )
 from pipecat_whatsapp.meta.graph import GraphClient
@@ -47,10 +53,6 @@ from pipecat_whatsapp.meta.webhook import (
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that cancelled bots, and the last words to Meta, get when the adapter closes."""
-
-WebhookEventHook = Callable[[Event], Awaitable[None]]
-CallEndedHook = Callable[[CallReport], Awaitable[None]]
-MissedCallHook = Callable[[Call, Contact], Awaitable[None]]
 
 
 class WebhookResponse(NamedTuple):
@@ -78,7 +80,8 @@ class WebhookAdapter:
         on_incoming_call: Asked for every call before it is answered: may return another bot,
             `Accept()` with terms, `Reject()`, `HoldBack()`, or None for the usual bot.
         on_missed_call: Told of every user's call that was not answered, whatever the reason
-            (`call.cause`); may send the caller a message, or ask for permission to call back.
+            (`call.cause`), unless it was held back; may send the caller a message, or ask for
+            permission to call back.
         on_webhook_event: Given every event that is no call's business: messages, permission
             replies, settings, and what this package does not know.
         on_call_ended: Given the report of every call.
@@ -206,18 +209,16 @@ class WebhookAdapter:
     async def call_ended(self, session: CallSession, report: CallReport) -> None:
         """Tell the application what became of a call."""
         call = session.call
-        _log_report(call, report)
+        log_report(report)
         if self.on_call_ended is not None:
-            await _guarded(self.on_call_ended(report), "on_call_ended")
-        missed = call.direction is Direction.INBOUND and not report.answered
-        if missed and self.on_missed_call is not None:
-            await _guarded(self.on_missed_call(call, session.contact), "on_missed_call")
+            await guarded(self.on_call_ended(report), "on_call_ended")
+        if self.on_missed_call is not None and _is_missed(report):
+            await guarded(self.on_missed_call(call, session.contact), "on_missed_call")
 
     async def _offer(self, event: Event) -> None:
-        if isinstance(event, UnknownEvent):
-            logger.info("Webhook of unknown kind {} {}", event.kind, event.reason)
+        log_event(event)
         if self.on_webhook_event is not None:
-            await _guarded(self.on_webhook_event(event), "on_webhook_event")
+            await guarded(self.on_webhook_event(event), "on_webhook_event")
 
     # The application
 
@@ -226,8 +227,8 @@ class WebhookAdapter:
         """The calls that are not over."""
         return self._switchboard.calls
 
-    def refusal(self, call: Call) -> Cause | None:
-        """Why a call is not taken now, or None."""
+    def refusal(self, call: Call | None = None) -> Cause | None:
+        """Why a further call, or this one of those that run, is not taken now; or None."""
         if self._draining:
             return Cause.SHUTDOWN
         limit = self.config.max_calls
@@ -240,8 +241,8 @@ class WebhookAdapter:
 
         Args:
             **changes: Fields of `WhatsAppConfig`: `token`, `app_secrets`, `verification_token`,
-                `phone_number_ids`, `ice_servers`, `max_calls` or `timing`. Where Graph is
-                (`graph_url`, `graph_version`) stays as it was at the start.
+                `phone_number_ids`, `ice_servers`, `max_calls`, `max_call_duration` or `timing`.
+                Where Graph is (`graph_url`, `graph_version`) stays as it was at the start.
 
         Raises:
             ConfigError: A value cannot be used; nothing is changed.
@@ -307,15 +308,18 @@ class WebhookAdapter:
 
     async def terminate_all(self) -> int:
         """End all calls at once, at Meta and here. Returns how many there were."""
-        ended = await asyncio.gather(*(self.terminate(call.id) for call in self.calls))
-        return sum(ended)
+        sessions = [s for s in self._switchboard.sessions if not s.call.is_over]
+        for session in sessions:
+            session.hang_up(Cause.APP_HUNG_UP)
+        await asyncio.gather(*(session.settled() for session in sessions))
+        return len(sessions)
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something of the application's beside the calls; it is cancelled by `close()`."""
-        self._watch(_guarded(work, "the application's own work"), self._beside)
+        self._watch(guarded(work, "the application's own work"), self._beside)
 
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
-        """Take no further call, and wait for the running ones.
+        """Take and place no further call, and wait for the running ones.
 
         Args:
             timeout: Seconds to wait, None for as long as it takes.
@@ -324,6 +328,7 @@ class WebhookAdapter:
             Whether all calls have ended.
         """
         self._draining = True
+        self._dialler.permissions.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
         return not self.calls
@@ -332,8 +337,6 @@ class WebhookAdapter:
         """End everything: calls at Meta first, then their bots. Safe to repeat."""
         self._draining = True
         self._dialler.permissions.close()
-        for task in self._beside:
-            task.cancel()
         sessions = self._switchboard.sessions
         for session in sessions:
             session.hang_up(Cause.SHUTDOWN)
@@ -343,9 +346,11 @@ class WebhookAdapter:
         await self._wait(CLOSE_TIMEOUT)
         for session in sessions:
             session.give_up()
-        for task in self._tasks:
+        # The application's own work may be what closes the adapter.
+        left = (self._tasks | self._beside) - {asyncio.current_task()}
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._beside, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
         await self.graph.close()
 
     async def _wait(self, seconds: float) -> None:
@@ -366,27 +371,12 @@ def _response(status: int, text: str) -> WebhookResponse:
     return WebhookResponse(status, {"content-type": "text/plain; charset=utf-8"}, text.encode())
 
 
-async def _guarded(hook: Awaitable[None], name: str) -> None:
-    """Await an application's hook; what it raises is its own affair."""
-    try:
-        await hook
-    except Exception:  # noqa: BLE001 - an application's hook may raise anything
-        logger.exception("{} raised", name)
+def _is_missed(report: CallReport) -> bool:
+    """Whether a user called for nothing. Who was held back still hears it ring."""
+    is_theirs = report.direction is Direction.INBOUND
+    return is_theirs and not report.answered and report.cause is not Cause.HELD_BACK
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.opt(exception=error).error("A call could not be served")
-
-
-def _log_report(call: Call, report: CallReport) -> None:
-    log = logger.warning if report.cause.is_failure else logger.info
-    log(
-        "{} call {} with {} ended after {:.1f} s: {}{}",
-        call.direction.value.capitalize(),
-        call.id,
-        call.user,
-        report.duration,
-        report.cause.value,
-        f" ({report.detail})" if report.detail else "",
-    )

@@ -11,8 +11,10 @@ from pipecat.runner.types import CallData, SmallWebRTCRunnerArguments
 
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.contact import Contact
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.meta.capture import Capture
+from pipecat_whatsapp.meta.checks import MAX_PAYLOAD_CHARS
 from pipecat_whatsapp.meta.events import Direction
 
 
@@ -49,12 +51,18 @@ class Accept:
         recording: Let Meta record the call; it announces so to both sides.
         transcription: Let Meta transcribe the call; it announces so to both sides.
         biz_opaque_callback_data: Comes back with the call's end; 512 characters at most.
+
+    Raises:
+        ConfigError: The data is too long.
     """
 
     bot: Bot | None = None
     recording: Capture | None = None
     transcription: Capture | None = None
     biz_opaque_callback_data: str | None = None
+
+    def __post_init__(self) -> None:
+        check_callback_data(self.biz_opaque_callback_data)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,19 @@ Decision: TypeAlias = "Bot | Accept | Reject | HoldBack | None"
 
 IncomingCallHook: TypeAlias = Callable[[Call], Awaitable[Decision]]
 """Asked for every call before it is answered."""
+
+
+def check_callback_data(data: str | None) -> None:
+    """Check what shall come back with the webhooks of a call.
+
+    Raises:
+        ConfigError: It is longer than Meta takes.
+    """
+    if data is not None and len(data) > MAX_PAYLOAD_CHARS:
+        raise ConfigError(
+            f"biz_opaque_callback_data has {len(data)} characters, and Meta takes "
+            f"{MAX_PAYLOAD_CHARS}: make it shorter."
+        )
 
 
 def runner_arguments(

@@ -23,7 +23,7 @@ from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text,
 GOOD_FOR_SECONDS = 60.0
 MAX_NONCES = 10_000
 MAX_REQUEST_BYTES = 16 * 1024
-MAX_PERMISSION_TIMEOUT = 3600
+MAX_PERMISSION_TIMEOUT = 300
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ class DialDoor:
             to=to,
             phone_number_id=token(request, "phone_number_id"),
             ask_permission=text(request, "ask_permission", 1024),
-            permission_timeout=min(300 if patience is None else patience, MAX_PERMISSION_TIMEOUT),
+            permission_timeout=min(
+                MAX_PERMISSION_TIMEOUT if patience is None else patience, MAX_PERMISSION_TIMEOUT
+            ),
         )
 
     def _demand_fresh(self, at: float, nonce: str) -> None:

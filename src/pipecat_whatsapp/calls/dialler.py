@@ -14,6 +14,8 @@ from pipecat_whatsapp.calls.session import Desk
 from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.errors import ConfigError
 
+_NO_FURTHER = "no further call is taken or placed now"
+
 
 @dataclass(frozen=True)
 class DialResult:
@@ -52,6 +54,9 @@ class Dialler:
         self, order: DialOrder, ask: str | PermissionTemplate | None, patience: float
     ) -> DialResult:
         """Call a user, who is asked first if so wanted; see `WebhookAdapter.call`."""
+        if (refusal := self._desk.refusal()) is not None:
+            # Nobody is asked for a call that could not be placed.
+            return DialResult(Outcome.unanswered_because(refusal), _NO_FURTHER)
         if ask is not None:
             contact = Contact(self._desk.graph, order.phone_number_id, order.user)
             hindrance = await self.permissions.obtain(contact, ask, patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from pipecat_whatsapp.calls.outbound import OutboundSession
@@ -17,6 +18,7 @@ class Dialling:
     def __init__(self) -> None:
         self._sessions: list[OutboundSession] = []
         self._parked: dict[str, list[CallEvent]] = {}
+        self._known: deque[str] = deque(maxlen=MAX_PARKED)
 
     def add(self, session: OutboundSession) -> None:
         """A call is about to be placed."""
@@ -26,12 +28,23 @@ class Dialling:
         """A call has its id, or never will."""
         if session in self._sessions:
             self._sessions.remove(session)
+            # A late word of this call must not be taken for one of the next.
+            self._known.append(session.call.id)
         if not self._sessions:
             self._parked.clear()
 
     def find(self, event: CallEvent) -> OutboundSession | None:
-        """The call that an event with an unknown id is about, if what is attached to it says so."""
+        """The call that an event tells the id of, if its answer from Meta was lost."""
+        if event.call_id in self._known:
+            return None
         return next((s for s in self._sessions if s.is_told_of_by(event)), None)
+
+    def find_parked(self, session: OutboundSession) -> str | None:
+        """The id of a call whose answer from Meta was lost, if a webhook has told it already."""
+        for call_id, events in self._parked.items():
+            if call_id not in self._known and any(map(session.is_told_of_by, events)):
+                return call_id
+        return None
 
     def park(self, event: CallEvent) -> None:
         """Keep an event of an unknown call, while it may be of one that is being placed."""

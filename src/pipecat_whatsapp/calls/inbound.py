@@ -158,12 +158,15 @@ class InboundSession(CallSession):
             self._signal(Signal.ACCEPT_UNANSWERED, Cause.GRAPH_FAILED, str(error))
         except GraphError as error:
             self._signal(Signal.ACCEPT_REFUSED, Cause.GRAPH_FAILED, str(error))
+        except Exception:
+            self._signal(Signal.ACCEPT_UNANSWERED, Cause.BROKEN, "accept could not be sent")
+            raise
         else:
             self._signal(Signal.ACCEPTED)
 
-    async def _clean_up(self) -> None:
+    async def _end_bot(self) -> None:
         self._pre_accept_sent.set()
-        await super()._clean_up()
+        await super()._end_bot()
 
 
 def age_of(connect: CallConnect) -> float:

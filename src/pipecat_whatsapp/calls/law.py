@@ -67,7 +67,7 @@ class Signal(Enum):
         OFFERED: Our offer is written.
         PLACED: Meta took our call: connect was answered, or a webhook told of it.
         CONNECT_REFUSED: Meta answered connect with an error.
-        CONNECT_LOST: Connect got no answer, and no webhook told of the call either.
+        CONNECT_LOST: Connect got no answer, and no webhook has told of the call either.
         ALERTED: The user's phone rings (Meta: RINGING).
         PICKED_UP: The user picked up (Meta: ACCEPTED), or was heard to speak.
         DECLINED: The user declined (Meta: REJECTED).
@@ -127,55 +127,52 @@ INBOUND_PREPARATIONS = frozenset({Signal.PRE_ACCEPTED, Signal.LINKED, Signal.REA
 OUTBOUND_PREPARATIONS = frozenset({Signal.LINKED, Signal.READY})
 """What must have come, beside the pick-up, before sound flows in a call of ours."""
 
-_S, _E, _A = State, Signal, Action
-
 TABLE: dict[tuple[State, Signal], tuple[State, tuple[Action, ...]]] = {
     # state            signal                       next state        actions
     # A user calls us.
-    (_S.RINGING, _E.ANSWERED): (_S.CONNECTING, (_A.PRE_ACCEPT, _A.START_BOT)),
-    (_S.RINGING, _E.HELD_BACK): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.RINGING, _E.HANG_UP): (_S.ENDED, (_A.REJECT, _A.CLEAN_UP)),
-    (_S.RINGING, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.CONNECTING, _E.PREPARED): (_S.ACCEPTING, (_A.ACCEPT,)),
-    (_S.CONNECTING, _E.HANG_UP): (_S.ENDED, (_A.REJECT, _A.CLEAN_UP)),
-    (_S.CONNECTING, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.ACCEPTING, _E.ACCEPTED): (_S.ACTIVE, (_A.OPEN_MEDIA,)),
-    (_S.ACCEPTING, _E.ACCEPT_REFUSED): (_S.ENDED, (_A.REJECT, _A.CLEAN_UP)),
-    (_S.ACCEPTING, _E.ACCEPT_UNANSWERED): (_S.ENDED, (_A.TERMINATE, _A.CLEAN_UP)),
-    (_S.ACCEPTING, _E.HANG_UP): (_S.WITHDRAWN, (_A.CLEAN_UP,)),
-    (_S.ACCEPTING, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
+    (State.RINGING, Signal.ANSWERED): (State.CONNECTING, (Action.PRE_ACCEPT, Action.START_BOT)),
+    (State.RINGING, Signal.HELD_BACK): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.RINGING, Signal.HANG_UP): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
+    (State.RINGING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.CONNECTING, Signal.PREPARED): (State.ACCEPTING, (Action.ACCEPT,)),
+    (State.CONNECTING, Signal.HANG_UP): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
+    (State.CONNECTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.ACCEPTING, Signal.ACCEPTED): (State.ACTIVE, (Action.OPEN_MEDIA,)),
+    (State.ACCEPTING, Signal.ACCEPT_REFUSED): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
+    (State.ACCEPTING, Signal.ACCEPT_UNANSWERED): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
+    (State.ACCEPTING, Signal.HANG_UP): (State.WITHDRAWN, (Action.CLEAN_UP,)),
+    (State.ACCEPTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
     # We call a user.
-    (_S.OFFERING, _E.OFFERED): (_S.DIALLING, (_A.CONNECT,)),
-    (_S.OFFERING, _E.HANG_UP): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.DIALLING, _E.PLACED): (_S.CALLING, (_A.START_BOT,)),
-    (_S.DIALLING, _E.CONNECT_REFUSED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.DIALLING, _E.CONNECT_LOST): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.DIALLING, _E.HANG_UP): (_S.WITHDRAWN, (_A.CLEAN_UP,)),
-    (_S.CALLING, _E.ANSWERED): (_S.CALLING, (_A.START_LINK,)),
-    (_S.CALLING, _E.ALERTED): (_S.ALERTING, ()),
-    (_S.CALLING, _E.PICKED_UP): (_S.PICKED_UP, ()),
-    (_S.CALLING, _E.DECLINED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.CALLING, _E.HANG_UP): (_S.ENDED, (_A.TERMINATE, _A.CLEAN_UP)),
-    (_S.CALLING, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.ALERTING, _E.ANSWERED): (_S.ALERTING, (_A.START_LINK,)),
-    (_S.ALERTING, _E.PICKED_UP): (_S.PICKED_UP, ()),
-    (_S.ALERTING, _E.DECLINED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.ALERTING, _E.HANG_UP): (_S.ENDED, (_A.TERMINATE, _A.CLEAN_UP)),
-    (_S.ALERTING, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
-    (_S.PICKED_UP, _E.ANSWERED): (_S.PICKED_UP, (_A.START_LINK,)),
-    (_S.PICKED_UP, _E.PREPARED): (_S.ACTIVE, (_A.OPEN_MEDIA,)),
-    (_S.PICKED_UP, _E.HANG_UP): (_S.ENDED, (_A.TERMINATE, _A.CLEAN_UP)),
-    (_S.PICKED_UP, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
+    (State.OFFERING, Signal.OFFERED): (State.DIALLING, (Action.CONNECT,)),
+    (State.OFFERING, Signal.HANG_UP): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.DIALLING, Signal.PLACED): (State.CALLING, (Action.START_BOT,)),
+    (State.DIALLING, Signal.CONNECT_REFUSED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.DIALLING, Signal.HANG_UP): (State.WITHDRAWN, (Action.CLEAN_UP,)),
+    (State.CALLING, Signal.ANSWERED): (State.CALLING, (Action.START_LINK,)),
+    (State.CALLING, Signal.ALERTED): (State.ALERTING, ()),
+    (State.CALLING, Signal.PICKED_UP): (State.PICKED_UP, ()),
+    (State.CALLING, Signal.DECLINED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.CALLING, Signal.HANG_UP): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
+    (State.CALLING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.ALERTING, Signal.ANSWERED): (State.ALERTING, (Action.START_LINK,)),
+    (State.ALERTING, Signal.PICKED_UP): (State.PICKED_UP, ()),
+    (State.ALERTING, Signal.DECLINED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.ALERTING, Signal.HANG_UP): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
+    (State.ALERTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.PICKED_UP, Signal.ANSWERED): (State.PICKED_UP, (Action.START_LINK,)),
+    (State.PICKED_UP, Signal.PREPARED): (State.ACTIVE, (Action.OPEN_MEDIA,)),
+    (State.PICKED_UP, Signal.HANG_UP): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
+    (State.PICKED_UP, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
     # Both hear each other.
-    (_S.ACTIVE, _E.HANG_UP): (_S.ENDED, (_A.TERMINATE, _A.CLEAN_UP)),
-    (_S.ACTIVE, _E.TERMINATED): (_S.ENDED, (_A.CLEAN_UP,)),
+    (State.ACTIVE, Signal.HANG_UP): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
+    (State.ACTIVE, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
     # It ended here before Meta had answered.
-    (_S.WITHDRAWN, _E.ACCEPTED): (_S.ENDED, (_A.TERMINATE,)),
-    (_S.WITHDRAWN, _E.ACCEPT_REFUSED): (_S.ENDED, (_A.REJECT,)),
-    (_S.WITHDRAWN, _E.ACCEPT_UNANSWERED): (_S.ENDED, (_A.TERMINATE,)),
-    (_S.WITHDRAWN, _E.PLACED): (_S.ENDED, (_A.TERMINATE,)),
-    (_S.WITHDRAWN, _E.CONNECT_REFUSED): (_S.ENDED, ()),
-    (_S.WITHDRAWN, _E.CONNECT_LOST): (_S.ENDED, ()),
-    (_S.WITHDRAWN, _E.TERMINATED): (_S.ENDED, ()),
+    (State.WITHDRAWN, Signal.ACCEPTED): (State.ENDED, (Action.TERMINATE,)),
+    (State.WITHDRAWN, Signal.ACCEPT_REFUSED): (State.ENDED, (Action.REJECT,)),
+    (State.WITHDRAWN, Signal.ACCEPT_UNANSWERED): (State.ENDED, (Action.TERMINATE,)),
+    (State.WITHDRAWN, Signal.PLACED): (State.ENDED, (Action.TERMINATE,)),
+    (State.WITHDRAWN, Signal.CONNECT_REFUSED): (State.ENDED, ()),
+    (State.WITHDRAWN, Signal.CONNECT_LOST): (State.ENDED, ()),
+    (State.WITHDRAWN, Signal.TERMINATED): (State.ENDED, ()),
 }
 """The law. A pair that is not in the table changes nothing and asks for nothing."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from loguru import logger
 
-from pipecat_whatsapp.calls.bot import Bot
+from pipecat_whatsapp.calls.bot import Bot, check_callback_data
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
@@ -39,7 +39,8 @@ from pipecat_whatsapp.meta.events import (
     User,
 )
 
-MAX_CALLBACK_DATA_CHARS = 512
+LATE_WORD_SECONDS = 60.0
+"""How long a call that counts as not placed is still watched for: a phone may ring after all."""
 
 _STATUSES = {
     "RINGING": Signal.ALERTED,
@@ -87,12 +88,17 @@ class DialOrder:
             raise ConfigError(
                 "The call was not placed, because the user has neither a number nor an id."
             )
-        data = self.biz_opaque_callback_data or ""
-        if len(data) > MAX_CALLBACK_DATA_CHARS:
-            raise ConfigError(
-                f"The call was not placed, because biz_opaque_callback_data has {len(data)} "
-                f"characters, and Meta takes {MAX_CALLBACK_DATA_CHARS}."
-            )
+        check_callback_data(self.biz_opaque_callback_data)
+
+
+class Watcher(Protocol):
+    """What a call of ours tells of its id."""
+
+    def placed(self, session: OutboundSession) -> None:
+        """The call's id is known; told once."""
+
+    def reply_lost(self, session: OutboundSession) -> None:
+        """Connect got no answer: only a webhook can tell the call's id."""
 
 
 class OutboundSession(CallSession):
@@ -101,12 +107,10 @@ class OutboundSession(CallSession):
     Args:
         order: The call to place.
         desk: Settings, Graph client, directory and hooks.
-        on_placed: Told once, when the call's id is known.
+        watcher: Told when the call's id is known, and when Meta does not tell it.
     """
 
-    def __init__(
-        self, order: DialOrder, desk: Desk, on_placed: Callable[[OutboundSession], None]
-    ) -> None:
+    def __init__(self, order: DialOrder, desk: Desk, watcher: Watcher) -> None:
         call = Call(
             call_id="",
             phone_number_id=order.phone_number_id,
@@ -118,7 +122,8 @@ class OutboundSession(CallSession):
         self._order = order
         # It tells our call among those of other applications while its id is still unknown.
         self._callback_data = order.biz_opaque_callback_data or secrets.token_urlsafe(16)
-        self._on_placed = on_placed
+        self._watcher = watcher
+        self._reply_lost = False
         self._is_placed = asyncio.Event()
         self._decided = asyncio.Event()
         self._offer = ""
@@ -129,17 +134,17 @@ class OutboundSession(CallSession):
         await self._decided.wait()
 
     def is_told_of_by(self, event: CallEvent) -> bool:
-        """Whether an event with an unknown id is about this call, whose id is still unknown."""
-        if self.call.id or not isinstance(event, CallConnect | CallStatus | CallTerminate):
+        """Whether an event tells the id of this call, since the answer to connect never will."""
+        if not self._reply_lost or self.call.id:
             return False
-        user, theirs = self.call.user, event.user
-        known = [
-            (ours, its)
-            for ours, its in ((user.phone, theirs.phone), (user.user_id, theirs.user_id))
-            if ours and its
-        ]
-        return event.biz_opaque_callback_data == self._callback_data and all(
-            ours == its for ours, its in known
+        if not isinstance(event, CallConnect | CallStatus | CallTerminate):
+            return False
+        if event.biz_opaque_callback_data != self._callback_data:
+            return False
+        # What the application attached may be attached to other calls, too.
+        ours, theirs = self.call.user, event.user
+        return self._order.biz_opaque_callback_data is None or bool(
+            {ours.phone, ours.user_id} & {theirs.phone, theirs.user_id} - {None}
         )
 
     def placed(self, call_id: str) -> None:
@@ -152,7 +157,7 @@ class OutboundSession(CallSession):
         self._is_placed.set()
         self._signal(Signal.PLACED)
         self._in_background(self._note_owner(), self._afterwards)
-        self._on_placed(self)
+        self._watcher.placed(self)
 
     def take(self, event: CallEvent) -> None:
         """Take what a webhook says of the call."""
@@ -184,13 +189,9 @@ class OutboundSession(CallSession):
         if (refusal := self._desk.refusal(self.call)) is not None:
             self.hang_up(refusal, "no further call is taken now")
             return
-        try:
-            self._connection, self._offer = await make_offer(
-                self._observe, ice_servers=self._desk.config.ice_servers
-            )
-        except OSError as error:
-            self.hang_up(Cause.NO_MEDIA, f"no socket could be opened ({error.strerror})")
-            return
+        self._connection, self._offer = await make_offer(
+            self._observe, ice_servers=self._desk.config.ice_servers
+        )
         self._signal(Signal.OFFERED)
 
     def _signal(self, signal: Signal, cause: Cause | None = None, detail: str = "") -> None:
@@ -246,16 +247,28 @@ class OutboundSession(CallSession):
         except WhatsAppError as error:
             cause = next((c for kind, c in _REFUSALS if isinstance(error, kind)), None)
             self._signal(Signal.CONNECT_REFUSED, cause or Cause.GRAPH_FAILED, str(error))
+        except Exception:
+            self._signal(Signal.CONNECT_REFUSED, Cause.BROKEN, "connect could not be sent")
+            raise
         else:
             self.placed(call_id)
 
     async def _wait_for_word(self, why: str) -> None:
         """Meta may have placed the call: then a webhook tells its id."""
+        self._reply_lost = True
+        self._watcher.reply_lost(self)
+        if not await self._is_placed_within(self._timing.lost_reply_patience):
+            self.hang_up(Cause.GRAPH_FAILED, why)
+        if not await self._is_placed_within(LATE_WORD_SECONDS):
+            self._signal(Signal.CONNECT_LOST)
+
+    async def _is_placed_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(self._timing.lost_reply_patience):
+            async with asyncio.timeout(seconds):
                 await self._is_placed.wait()
         except TimeoutError:
-            self._signal(Signal.CONNECT_LOST, Cause.GRAPH_FAILED, why)
+            return False
+        return True
 
     async def _note_owner(self) -> None:
         directory = self._desk.directory

@@ -21,6 +21,7 @@ class Cause(Enum):
         NOT_READY: The hook or the pipeline was not ready when the time to accept was over.
         NO_MEDIA: The link never came up, or no packet ever came over it.
         MEDIA_LOST: The link broke, or packets stopped.
+        BROKEN: Something here raised that must not; the log has it.
         TIME_LIMIT: It lasted as long as calls may last here.
         SHUTDOWN: This process is ending.
         DECLINED: The user called declined.
@@ -44,6 +45,7 @@ class Cause(Enum):
     NOT_READY = "bot not ready"
     NO_MEDIA = "no media"
     MEDIA_LOST = "media lost"
+    BROKEN = "broken"
     TIME_LIMIT = "time limit"
     SHUTDOWN = "shutdown"
     DECLINED = "declined"
@@ -63,6 +65,7 @@ class Cause(Enum):
 _FAILURES = {
     Cause.BAD_OFFER,
     Cause.BOT_FAILED,
+    Cause.BROKEN,
     Cause.GRAPH_FAILED,
     Cause.NOT_READY,
     Cause.NO_MEDIA,

@@ -55,18 +55,35 @@ class NotAllowed:
     detail: str
 
 
+_CLOSING = NotAllowed(Outcome.CANCELLED, "this process takes and places no further calls")
+
+
 @dataclass(eq=False)
 class _Question:
     """A request for permission that waits for its answer."""
 
     phone_number_id: str
     user: User
-    reply: CallPermissionReply | None = None
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    message_id: str | None = None
+    replies: list[CallPermissionReply] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def concerns(self, event: CallPermissionReply) -> bool:
         same = {self.user.phone, self.user.user_id} & {event.user.phone, event.user.user_id}
-        return event.phone_number_id == self.phone_number_id and bool(same - {None})
+        is_theirs = bool(same - {None}) or self._is_answered_by(event)
+        return event.phone_number_id == self.phone_number_id and is_theirs
+
+    @property
+    def answer(self) -> bool | None:
+        """Whether the user allows calls; None while they have not said."""
+        if any(reply.accepted for reply in self.replies):
+            return True
+        # A refusal of an earlier request may be delivered again; one without context is new.
+        is_refused = any(r.context_id is None or self._is_answered_by(r) for r in self.replies)
+        return False if is_refused else None
+
+    def _is_answered_by(self, event: CallPermissionReply) -> bool:
+        return event.context_id is not None and event.context_id == self.message_id
 
 
 class PermissionDesk:
@@ -81,14 +98,14 @@ class PermissionDesk:
         """Take a user's answer, whether or not anybody waits for it."""
         for question in self._questions:
             if question.concerns(event):
-                question.reply = event
-                question.answered.set()
+                question.replies.append(event)
+                question.news.set()
 
     def close(self) -> None:
         """Ask nobody any more, and wait for no answer."""
         self._closed = True
         for question in self._questions:
-            question.answered.set()
+            question.news.set()
 
     async def obtain(
         self, contact: Contact, ask: str | PermissionTemplate, patience: float
@@ -104,7 +121,7 @@ class PermissionDesk:
             Why the user may not be called; None when they may.
         """
         if self._closed:
-            return NotAllowed(Outcome.CANCELLED, "this process is ending")
+            return _CLOSING
         question = _Question(contact.phone_number_id, contact.user)
         # Kept from before the request on: an answer may be faster than Meta's to us.
         self._questions.append(question)
@@ -114,7 +131,10 @@ class PermissionDesk:
                 return None
             if (hindrance := _hindrance(permissions)) is not None:
                 return hindrance
-            await _send(contact, ask)
+            if self._closed:
+                return _CLOSING
+            question.replies.clear()
+            question.message_id = await _send(contact, ask)
             return await self._wait(question, contact, patience)
         except GraphError as error:
             return NotAllowed(_outcome_of(error), str(error))
@@ -127,23 +147,23 @@ class PermissionDesk:
     async def _wait(
         self, question: _Question, contact: Contact, patience: float
     ) -> NotAllowed | None:
-        deadline = asyncio.get_running_loop().time() + patience
-        while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            try:
-                async with asyncio.timeout(min(left, POLL_SECONDS)):
-                    await question.answered.wait()
-            except TimeoutError:
-                if await self._is_granted(contact):
-                    return None
-                continue
-            if question.reply is None:
-                return NotAllowed(Outcome.CANCELLED, "this process is ending")
-            if question.reply.accepted:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while question.answer is None:
+            if self._closed:
+                return _CLOSING
+            if (left := deadline - loop.time()) <= 0:
+                return NotAllowed(
+                    Outcome.NOT_PERMITTED,
+                    f"the user did not answer the request within {patience:.0f} s",
+                )
+            has_come = await _comes(question.news, min(left, POLL_SECONDS))
+            if not has_come and await self._is_granted(contact):
                 return None
-            return NotAllowed(Outcome.NOT_PERMITTED, "the user declined to be called")
-        return NotAllowed(
-            Outcome.NOT_PERMITTED, f"the user did not answer the request within {patience:.0f} s"
-        )
+            question.news.clear()
+        if question.answer:
+            return None
+        return NotAllowed(Outcome.NOT_PERMITTED, "the user declined to be called")
 
     async def _is_granted(self, contact: Contact) -> bool:
         try:
@@ -153,11 +173,18 @@ class PermissionDesk:
             return False
 
 
-async def _send(contact: Contact, ask: str | PermissionTemplate) -> None:
+async def _send(contact: Contact, ask: str | PermissionTemplate) -> str:
     if isinstance(ask, PermissionTemplate):
-        await contact.send_template(ask.name, ask.language, ask.components)
-    else:
-        await contact.request_call_permission(ask or None)
+        return await contact.send_template(ask.name, ask.language, ask.components)
+    return await contact.request_call_permission(ask or None)
+
+
+async def _comes(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _hindrance(permissions: CallPermissions) -> NotAllowed | None:
@@ -179,7 +206,8 @@ def _hindrance(permissions: CallPermissions) -> NotAllowed | None:
 
 def _until(limits: Sequence[ActionLimit]) -> str:
     """When the limits that are used up let go, as far as Meta says."""
-    resets = [limit.resets_at for limit in limits if limit.resets_at is not None]
+    used_up = [limit for limit in limits if limit.current_usage >= limit.max_allowed]
+    resets = [limit.resets_at for limit in used_up if limit.resets_at is not None]
     if not resets:
         return ""
     return f"; again from {datetime.fromtimestamp(max(resets), UTC):%Y-%m-%d %H:%M} UTC"

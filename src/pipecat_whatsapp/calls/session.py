@@ -19,6 +19,7 @@ from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, runner_arguments
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.directory import CallDirectory
+from pipecat_whatsapp.calls.hooks import words_of
 from pipecat_whatsapp.calls.law import Action, Signal
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.watchdog import watch
@@ -43,8 +44,8 @@ class Desk(Protocol):
     cli_args: argparse.Namespace | None
     on_incoming_call: IncomingCallHook | None
 
-    def refusal(self, call: Call) -> Cause | None:
-        """Why this call is not taken now, or None."""
+    def refusal(self, call: Call | None = None) -> Cause | None:
+        """Why a further call, or this one of those that run, is not taken now; or None."""
         ...
 
 
@@ -92,10 +93,7 @@ class CallSession(ABC):
                 self._in_background(self._begin(), self._local)
                 await self._over.wait()
             finally:
-                await self._clean_up()
-                if self.call.id:
-                    await self._desk.directory.bury(self.call.id)
-                self._put_away.set()
+                await self._put_all_away()
             return self.call.report()
 
     async def report(self) -> CallReport:
@@ -123,6 +121,8 @@ class CallSession(ABC):
 
     def give_up(self) -> None:
         """Stop waiting for what is left to do after the call."""
+        if self._afterwards:
+            logger.warning("Gave up what is left to do of call {}", self.call.id)
         for task in self._afterwards:
             task.cancel()
 
@@ -148,8 +148,7 @@ class CallSession(ABC):
         """Take Meta's word that the call is over."""
         if not self.call.is_over:
             self.call.terminate = event
-        words = "; ".join(f"{e.code} {e.title or e.message or ''}".strip() for e in event.errors)
-        self._signal(Signal.TERMINATED, cause, words)
+        self._signal(Signal.TERMINATED, cause, "; ".join(map(words_of, event.errors)))
 
     def _observe(self, event: LinkEvent) -> None:
         match event:
@@ -231,7 +230,16 @@ class CallSession(ABC):
 
     # Tear-down
 
-    async def _clean_up(self) -> None:
+    async def _put_all_away(self) -> None:
+        """Release what the call held; what fails on the way is logged, and stops nothing."""
+        for step in (self._close_link, self._end_bot, self._end_tasks, self._bury):
+            try:
+                await step()
+            except Exception:  # noqa: BLE001 - the rest must be put away whatever happens
+                logger.exception("Call {} could not be put away in full", self.call.id)
+        self._put_away.set()
+
+    async def _close_link(self) -> None:
         for timer in self._timers:
             timer.cancel()
         if self._media_task is not None:
@@ -240,11 +248,19 @@ class CallSession(ABC):
             if self._connection.is_connected():
                 await self._review()
             await self._connection.close()
-            self._in_background(self._connection.release(), self._afterwards)
-        await self._end_bot()
+
+    async def _end_tasks(self) -> None:
         for task in self._local:
             task.cancel()
         await asyncio.gather(*self._local, return_exceptions=True)
+        if self._connection is not None:
+            # Once more, for one that came up only now.
+            await self._connection.close()
+            self._in_background(self._connection.release(), self._afterwards)
+
+    async def _bury(self) -> None:
+        if self.call.id:
+            await self._desk.directory.bury(self.call.id)
 
     async def _end_bot(self) -> None:
         task = self._bot_task
@@ -268,7 +284,14 @@ class CallSession(ABC):
         task = self._loop.create_task(coroutine, context=self._context)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._check)
         return task
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        """A call shall not hang because a task of it broke."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.opt(exception=error).error("Call {} broke", self.call.id)
+            self.hang_up(Cause.BROKEN, f"a task of the call raised {type(error).__name__}")
 
     def _after(self, seconds: float, callback: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(max(seconds, 0.0), callback))

@@ -63,7 +63,7 @@ class Switchboard:
 
     def dial(self, order: DialOrder) -> OutboundSession:
         """Begin a call of ours."""
-        session = OutboundSession(order, self._owner, self._placed)
+        session = OutboundSession(order, self._owner, self)
         self._dialling.add(session)
         self._start(session)
         return session
@@ -91,12 +91,18 @@ class Switchboard:
             session.placed(event.call_id)
         return session
 
-    def _placed(self, session: OutboundSession) -> None:
+    def placed(self, session: OutboundSession) -> None:
+        """A call of ours has its id: hand it what webhooks have said so far."""
         self._sessions[session.call.id] = session
         parked = self._dialling.parked(session.call.id)
         self._dialling.remove(session)
         for event in parked:
             session.take(event)
+
+    def reply_lost(self, session: OutboundSession) -> None:
+        """Only a webhook can tell the id of a call of ours; perhaps one has."""
+        if (call_id := self._dialling.find_parked(session)) is not None:
+            session.placed(call_id)
 
     def _ring(self, event: CallConnect) -> None:
         if (age := age_of(event)) >= self._owner.config.timing.accept_deadline:

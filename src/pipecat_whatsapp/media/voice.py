@@ -12,8 +12,8 @@ LOUD = -40.0
 """Level above which a packet may be a voice, dBFS. Speech lies around -25, comfort noise below -50.
 """
 
-LASTING = 0.08
-"""Seconds for which it must be loud: a vowel, not a click."""
+LASTING = 0.2
+"""Seconds for which it must be loud, less a quarter of the quiet between: a word, not a click."""
 
 _RATE = 8000
 
@@ -46,6 +46,8 @@ class VoiceDetector:
             pcm = self._decoder.decode(packet.payload)
         except ValueError:
             return
-        self._loud = self._loud + len(pcm) / 2 / _RATE if level(pcm) > LOUD else 0.0
+        seconds = len(pcm) / 2 / _RATE
+        # Between two syllables it is quiet, too.
+        self._loud = max(self._loud + (seconds if level(pcm) > LOUD else -seconds / 4), 0.0)
         if self._loud >= LASTING:
             self._on_voice()

@@ -1,0 +1,54 @@
+"""What an application may hook into, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from loguru import logger
+
+from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.contact import Contact
+from pipecat_whatsapp.meta.events import ErrorNotice, Event, MetaErrorInfo, UnknownEvent
+from pipecat_whatsapp.meta.graph_errors import advice_for
+
+WebhookEventHook: TypeAlias = Callable[[Event], Awaitable[None]]
+CallEndedHook: TypeAlias = Callable[[CallReport], Awaitable[None]]
+MissedCallHook: TypeAlias = Callable[[Call, Contact], Awaitable[None]]
+
+
+async def guarded(hook: Awaitable[None], name: str) -> None:
+    """Await an application's hook; what it raises is its own affair."""
+    try:
+        await hook
+    except Exception:  # noqa: BLE001 - an application's hook may raise anything
+        logger.exception("{} raised", name)
+
+
+def log_report(report: CallReport) -> None:
+    """Log how a call ended."""
+    log = logger.warning if report.cause.is_failure else logger.info
+    log(
+        "{} call {} with {} ended after {:.1f} s: {}{}",
+        report.direction.value.capitalize(),
+        report.call_id or "without an id",
+        report.user,
+        report.duration,
+        report.cause.value,
+        f" ({report.detail})" if report.detail else "",
+    )
+
+
+def log_event(event: Event) -> None:
+    """Log what the application should know of even without a hook."""
+    if isinstance(event, UnknownEvent):
+        logger.info("Webhook of unknown kind {} {}", event.kind, event.reason)
+    elif isinstance(event, ErrorNotice):
+        logger.warning("Meta reports: {}", "; ".join(map(words_of, event.errors)))
+
+
+def words_of(error: MetaErrorInfo) -> str:
+    """An error of a webhook in words, with what usually helps."""
+    words = f"{error.code or ''} {error.title or error.message or ''}".strip()
+    advice = advice_for(error.code)
+    return f"{words}: {advice}" if advice else words
