@@ -11,9 +11,10 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, source_description
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.graph import MetaCall, SimulatedMeta
 from pipecat_whatsapp.simulator.offer import read_answer, write_offer
@@ -30,6 +31,7 @@ TIMER_SECONDS = 0.001
 """What uvloop rounds its timers to: without it a caller would spin until the time is exact."""
 
 _CNAME = "WhatsAppAudioStream1"
+_NUMBERS = itertools.count(4915550000000)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class LeanCall:
             fingerprint=endpoint.fingerprint,
             ssrc=call._stream.ssrc,
         )
-        call._meta_call = meta.ring(call, offer, ADA)
+        call._meta_call = meta.ring(call, offer, _new_user())
         return call
 
     @property
@@ -212,3 +214,9 @@ class LeanCall:
         self.received.append((arrival, data))
         if not self._heard.done():
             self._heard.set_result(None)
+
+
+def _new_user() -> User:
+    """Somebody else than all before: a user has one call at a time."""
+    number = str(next(_NUMBERS))
+    return replace(ADA, phone=number, user_id=f"DE.{number}")

@@ -387,6 +387,7 @@ async def test_a_token_rotates(whatsapp: WhatsApp, phone: Phone, reports: Report
     call = await phone.dial()
     report = await reports.next()
     assert report.cause is Cause.GRAPH_FAILED
+    await call.hang_up()
     assert "expired" not in report.detail.replace("expired or", "").replace("has expired", "")
     adapter.configure(token=whatsapp.meta.account.token)
     call = await phone.dial()
@@ -396,10 +397,11 @@ async def test_a_token_rotates(whatsapp: WhatsApp, phone: Phone, reports: Report
 async def test_the_numbers_served_can_change(whatsapp: WhatsApp, phone: Phone) -> None:
     bot = PlainBot()
     adapter = await whatsapp.serve(bot, phone_number_ids=frozenset({"999"}))
-    await phone.dial()
+    call = await phone.dial()
     await whatsapp.meta.wait_delivery("connect")
     await asyncio.sleep(0)
     assert adapter.calls == ()
+    await call.hang_up()
     adapter.configure(phone_number_ids=frozenset({whatsapp.meta.account.phone_number_id}))
     call = await phone.dial()
     await call.answered()
@@ -408,7 +410,9 @@ async def test_the_numbers_served_can_change(whatsapp: WhatsApp, phone: Phone) -
 
 async def test_ice_servers_can_change(whatsapp: WhatsApp, phone: Phone, turn_url: str) -> None:
     adapter = await whatsapp.serve(PlainBot())
-    await (await phone.dial()).answered()
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
     adapter.configure(ice_servers=(IceServer(turn_url, "ada", "secret"),))
     await (await phone.dial()).answered()
     sdps = [r.body["session"]["sdp"] for r in whatsapp.meta.requests if r.body]

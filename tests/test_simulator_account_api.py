@@ -242,13 +242,11 @@ async def test_the_account_overrides_the_app_until_it_does_not(
     [app] = await account.subscribed_apps(WABA)
     assert app.override_callback_uri == other.url
     assert (await account.phone_number(NUMBER)).webhook_url == other.url
-    world.meta.ring(world.phone, OFFER, ADA)
-    await world.meta.wait_delivery("connect")
-    assert (other.events, world.business.events) == (["connect"], [])
+    await world.meta.ring(world.phone, OFFER, ADA).hang_up()
+    assert (other.events, world.business.events) == (["connect", "terminate"], [])
     await account.subscribe_app_to_waba(WABA)
-    world.meta.ring(world.phone, OFFER, ADA)
-    await world.meta.wait_delivery("connect", count=2)
-    assert (other.events, world.business.events) == (["connect"], ["connect"])
+    await world.meta.ring(world.phone, OFFER, ADA).hang_up()
+    assert other.events == world.business.events == ["connect", "terminate"]
 
 
 async def test_the_number_overrides_both_until_it_does_not(world: World, other: Business) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipecat_whatsapp.meta.events import MetaErrorInfo
+from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator.graph import (
     ACTIONS,
     CallState,
@@ -216,7 +216,7 @@ async def test_an_accepted_call_has_no_deadline(business: Business, phone: Phone
         await meta.subscribe(business.url)
         call = meta.ring(phone, OFFER, ADA)
         await succeed(meta, call, "accept")
-        other = meta.ring(Phone(), OFFER, ADA)
+        other = meta.ring(Phone(), OFFER, User(user_id="DE.2"))
         await meta.wait_delivery("terminate", other.id)
         assert call.state is CallState.ACCEPTED
 

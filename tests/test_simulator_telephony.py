@@ -13,7 +13,14 @@ import pytest
 
 from aiortc_business import pitch, tone
 from ogg import decoded
-from pipecat_whatsapp.meta.events import MetaErrorInfo, User
+from pipecat_whatsapp.meta.events import (
+    CallCreated,
+    CallTerminate,
+    Direction,
+    MetaErrorInfo,
+    User,
+)
+from pipecat_whatsapp.meta.webhook import parse_webhook
 from pipecat_whatsapp.simulator import captures
 from pipecat_whatsapp.simulator.graph import (
     Account,
@@ -25,6 +32,7 @@ from pipecat_whatsapp.simulator.graph import (
     Timing,
 )
 from pipecat_whatsapp.simulator.telephony import NotCallableError
+from simulated_account import DAY, Clock
 from simulated_business import (
     ADA,
     ANSWER,
@@ -241,6 +249,36 @@ async def test_a_user_is_called_once_at_a_time(meta: SimulatedMeta, phone: Phone
     await place(meta)
 
 
+async def test_a_user_calls_once_at_a_time(
+    meta: SimulatedMeta, business: Business, phone: Phone
+) -> None:
+    first = meta.ring(Phone(), OFFER, ADA)
+    with pytest.raises(NotCallableError, match="on a call already"):
+        meta.ring(Phone(), OFFER, ADA)
+    other = meta.ring(Phone(NAMELESS), OFFER, NAMELESS)
+    await first.hang_up()
+    ours = await place(meta)
+    with pytest.raises(NotCallableError, match="on a call already"):
+        meta.ring(Phone(), OFFER, ADA)
+    await ours.hang_up()
+    last = meta.ring(Phone(), OFFER, ADA)
+    await meta.wait_delivery("connect", last.id)
+    assert {delivery.call_id for delivery in meta.deliveries if delivery.kind == "connect"} == {
+        call.id for call in (first, other, ours, last)
+    }
+
+
+async def test_nobody_hears_of_a_users_call_that_is_one_too_many(business: Business) -> None:
+    async with SimulatedMeta(Account(concurrent_calls=1)) as meta:
+        await meta.subscribe(business.url)
+        first = meta.ring(Phone(), OFFER, ADA)
+        with pytest.raises(NotCallableError, match="too many calls"):
+            meta.ring(Phone(NAMELESS), OFFER, NAMELESS)
+        await first.hang_up()
+        await meta.ring(Phone(NAMELESS), OFFER, NAMELESS).hang_up()
+    assert business.events == ["connect", "terminate"] * 2
+
+
 @pytest.mark.parametrize("number", ["15550001111", "2010", "8490", "23480"])
 async def test_numbers_of_some_countries_cannot_place_calls(
     business: Business, number: str
@@ -302,6 +340,87 @@ async def test_a_restricted_number_places_no_call(meta: SimulatedMeta, phone: Ph
     await meta.business.restrict("RESTRICTED_BUSINESS_INITIATED_CALLING")
     assert refused(await post(meta, connect_body())) == (400, 138014)
     meta.ring(phone, OFFER, ADA)
+
+
+async def test_a_number_in_sip_mode_may_ask_to_be_told_of_calls(
+    meta: SimulatedMeta, business: Business
+) -> None:
+    sip = {"status": "ENABLED", "servers": [{"hostname": "sip.example.com"}]}
+    meta.business.settings.write({"sip": sip | {"webhook_delivery": "ENABLED"}})
+    call = meta.ring(Phone(), OFFER, ADA)
+    assert refused(await act(meta, call, "accept", ANSWER)) == (400, 131055)
+    await call.hang_up()
+    assert business.events == ["call_created", "terminate"]
+    assert b"sdp" not in b"".join(webhook.body for webhook in business.webhooks if webhook.events)
+    told = [event for webhook in business.webhooks for event in parse_webhook(webhook.body)]
+    calls = [event for event in told if isinstance(event, CallCreated | CallTerminate)]
+    assert len(calls) == 2
+    for event in calls:
+        assert (event.call_id, event.user, event.direction) == (call.id, ADA, Direction.INBOUND)
+
+
+# The clock
+
+
+async def test_all_times_are_those_of_the_one_clock(business: Business) -> None:
+    clock = Clock()
+    async with SimulatedMeta(clock=clock) as meta:
+        await meta.subscribe(business.url)
+        meta.register(Phone())
+        meta.permissions.grant(ADA)
+        call = await place(meta)
+        clock.advance(10)
+        call.pick_up()
+        clock.advance(3600)
+        await call.hang_up()
+    connect, ringing, accepted, ended = (webhook.value for webhook in business.webhooks)
+    began = int(clock()) - 3610
+    for told in (*connect["calls"], *ringing["statuses"]):
+        assert told["timestamp"] == str(began)
+    assert accepted["statuses"][0]["timestamp"] == str(began + 10)
+    (terminated,) = ended["calls"]
+    assert (terminated["start_time"], terminated["end_time"]) == (
+        str(began + 10),
+        str(began + 3610),
+    )
+    assert (terminated["timestamp"], terminated["duration"]) == (str(began + 3610), 3600)
+
+
+async def test_files_and_users_calls_have_its_times_too(business: Business) -> None:
+    clock = Clock()
+    async with SimulatedMeta(clock=clock) as meta:
+        await meta.subscribe(business.url)
+        voicemail(meta, "REJECT")
+        call = meta.ring(Phone(), OFFER, ADA)
+        await act(meta, call, "reject")
+        await meta.wait_delivery("messages")
+        meta.register(Phone())
+        meta.permissions.grant(ADA)
+        placed = await place(meta, recording={"status": "ENABLED"})
+        placed.pick_up()
+        await placed.hang_up()
+        await meta.wait_delivery("call_recording_available")
+    told = [
+        part["timestamp"]
+        for webhook in business.webhooks
+        for name in ("calls", "messages", "statuses")
+        for part in webhook.value.get(name, ())
+    ]
+    assert set(told) == {str(int(clock()))}
+    assert len(told) == 8
+
+
+async def test_the_limit_of_calls_lasts_for_24_hours(business: Business) -> None:
+    clock = Clock()
+    async with SimulatedMeta(Account(connects_per_day=1), clock=clock) as meta:
+        await meta.subscribe(business.url)
+        meta.register(Phone())
+        meta.permissions.grant(ADA)
+        await (await place(meta)).hang_up()
+        clock.advance(DAY - 1)
+        assert refused(await post(meta, connect_body())) == (429, 138005)
+        clock.advance(1)
+        await place(meta)
 
 
 # Permissions

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.graph import (
     Account,
     Faults,
@@ -188,7 +189,7 @@ async def test_held_webhooks_in_reverse(business: Business, meta: SimulatedMeta)
 
 async def test_held_webhooks_in_one_batch(business: Business, meta: SimulatedMeta) -> None:
     meta.faults.hold()
-    calls = [meta.ring(Phone(), OFFER, ADA) for _ in range(2)]
+    calls = [meta.ring(Phone(), OFFER, User(user_id=f"DE.{i}")) for i in range(2)]
     (delivery,) = await meta.release(batch=True)
     assert (delivery.kind, delivery.call_id, delivery.status) == ("connect+connect", None, 200)
     (webhook,) = business.webhooks

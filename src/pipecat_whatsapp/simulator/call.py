@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from enum import Enum
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -73,6 +73,7 @@ class MetaCall:
         user: The user on the other side.
         leg: The user's phone.
         observer: Told what becomes of the call.
+        clock: Unix seconds.
         patience: Seconds until an unanswered call ends.
         extras: What the call's webhooks carry besides, such as `cta_payload`.
         captures: What Meta is to make of the call: "recording", "transcription".
@@ -86,6 +87,7 @@ class MetaCall:
         user: User,
         leg: Leg,
         observer: CallObserver,
+        clock: Callable[[], float],
         *,
         patience: float,
         extras: dict[str, str],
@@ -100,6 +102,7 @@ class MetaCall:
         self.accepted_at: float | None = None
         self.ended_reason: str | None = None
         self._observer = observer
+        self._clock = clock
         self._farewell: asyncio.Future[Delivery] | None = None
         self._deadline = asyncio.get_running_loop().call_later(patience, self._expire)
 
@@ -132,7 +135,7 @@ class MetaCall:
     def _note_answered(self) -> None:
         self.cancel_deadline()
         self.state = CallState.ACCEPTED
-        self.accepted_at = time.time()
+        self.accepted_at = self._clock()
         self._observer.on_answered(self)
 
     def _expire(self) -> None:
@@ -164,8 +167,9 @@ class UserCall(MetaCall):
         user: Who calls.
         leg: The caller's phone.
         observer: See `MetaCall`.
+        clock: See there.
         offer_sdp: The SDP that the business has to answer.
-        patience: See `MetaCall`.
+        patience: See there.
         extras: See there.
     """
 
@@ -177,12 +181,13 @@ class UserCall(MetaCall):
         user: User,
         leg: Leg,
         observer: CallObserver,
+        clock: Callable[[], float],
         *,
         offer_sdp: str,
         patience: float,
         extras: dict[str, str],
     ) -> None:
-        super().__init__(call_id, user, leg, observer, patience=patience, extras=extras)
+        super().__init__(call_id, user, leg, observer, clock, patience=patience, extras=extras)
         self.answer_sdp: str | None = None
         self._offer_sdp = offer_sdp
 

@@ -147,8 +147,13 @@ class CallingSettings:
 
     @property
     def sip_enabled(self) -> bool:
-        """Whether calls go by SIP: then Graph knows none, and no webhook tells of any."""
+        """Whether calls go by SIP: then Graph knows none."""
         return bool(self._calling.get("sip", {}).get("status") == "ENABLED")
+
+    @property
+    def tells_sip_calls(self) -> bool:
+        """Whether webhooks tell that calls by SIP begin and end (Meta: SIP)."""
+        return bool(self._calling.get("sip", {}).get("webhook_delivery") == "ENABLED")
 
     @property
     def uses_sdes(self) -> bool:

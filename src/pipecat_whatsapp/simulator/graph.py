@@ -60,7 +60,8 @@ class SimulatedMeta(Journal):
         faults: What goes wrong; also kept as an attribute, to be changed at any time.
         on_activity: Called with "request" and a `GraphRequest`, or "delivery" and a `Delivery`,
             for each of them.
-        clock: Unix seconds, for all that lasts hours or days: permissions, windows, addresses.
+        clock: Unix seconds, for all times that webhooks and answers tell, and for all that lasts
+            hours or days: permissions, windows, limits, files.
 
     Attributes:
         business: What Meta keeps of the business: settings, permissions, messages, files ...
@@ -102,7 +103,7 @@ class SimulatedMeta(Journal):
         )
         self.permissions = self.business.permissions
         self._telephony = Telephony(
-            self.account, self.timing, self._webhooks, self.business, self._phones
+            self.account, self.timing, self._webhooks, self.business, self._phones, clock
         )
         self.calls = self._telephony.calls
         self.api = Api(self.account, self.business, self.verify, clock)
@@ -176,7 +177,7 @@ class SimulatedMeta(Journal):
 
         Raises:
             RuntimeError: Nothing is subscribed.
-            NotCallableError: The business takes no calls now.
+            NotCallableError: The business takes no call now, or none of this user.
             ValueError: There is a call of this id already.
         """
         if not self.business.subscriptions.has_address:

@@ -113,6 +113,18 @@ def connect(account: Account, call: CallFacts, sdp: str, *, timestamp: int) -> J
     return addressed(account, {"contacts": [contact(call.user)], "calls": [fields]})
 
 
+def call_created(account: Account, call: CallFacts, *, timestamp: int) -> Json:
+    """The value that tells a number in SIP mode that a user calls: there is no SDP (Meta: SIP).
+
+    Args:
+        account: The business.
+        call: The call.
+        timestamp: Unix seconds.
+    """
+    fields = _call(account, call, "call_created", timestamp)
+    return addressed(account, {"contacts": [contact(call.user)], "calls": [fields]})
+
+
 def status(account: Account, call: CallFacts, status: str, *, timestamp: int) -> Json:
     """The value that tells how a user's phone takes a call (Meta: business-initiated calls).
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-import time
 from collections import deque
+from collections.abc import Callable
 
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
@@ -43,7 +43,7 @@ _NO_PAYMENT = MetaErrorInfo(
 
 
 class NotCallableError(SimulatorError):
-    """The business's settings keep a user's call from reaching it."""
+    """A user's call does not reach the business, which hears nothing of it; the text says why."""
 
 
 class Telephony:
@@ -55,6 +55,7 @@ class Telephony:
         webhooks: Tells the business.
         business: What Meta keeps of it.
         phones: Which users can be reached.
+        clock: Unix seconds.
 
     Attributes:
         calls: Every call by its id, ended ones too.
@@ -67,6 +68,7 @@ class Telephony:
         webhooks: WebhookSender,
         business: Business,
         phones: Phones,
+        clock: Callable[[], float],
     ) -> None:
         self.calls: dict[str, MetaCall] = {}
         self._account = account
@@ -74,6 +76,7 @@ class Telephony:
         self._webhooks = webhooks
         self._business = business
         self._phones = phones
+        self._clock = clock
         self._connects: deque[float] = deque()
         self._placing = asyncio.Lock()
 
@@ -90,29 +93,25 @@ class Telephony:
         """Let a user call the business, see `SimulatedMeta.ring`.
 
         Raises:
-            NotCallableError: The business takes no calls now.
+            NotCallableError: The business takes no call now, or none of this user.
             ValueError: There is a call of this id already.
         """
-        settings = self._business.settings
-        if settings.sip_enabled or not settings.takes_calls:
-            raise NotCallableError("The business takes no WhatsApp calls by webhook now.")
         call_id = call_id or _new_call_id()
         if call_id in self.calls:
             raise ValueError(f"There is a call {call_id} already.")
+        self._check_reachable(user)
         call = UserCall(
             call_id,
             user,
             leg,
             self,
+            self._clock,
             offer_sdp=offer_sdp,
             patience=self._patience(),
             extras=extras,
         )
         self._business.conversations.open_window(user)
-        if self._account.can_pay:
-            self._send_connect(call, offer_sdp, timestamp)
-        else:
-            self._webhooks.send("calls", payloads.notice(self._account, _NO_PAYMENT))
+        self._announce(call, offer_sdp, self._now() if timestamp is None else timestamp)
         self.calls[call_id] = call
         return call
 
@@ -135,13 +134,14 @@ class Telephony:
                 phone.user,
                 leg,
                 self,
+                self._clock,
                 patience=self._timing.ring_timeout,
                 extras=order.extras,
                 captures=order.captures,
             )
             self.calls[call.id] = call
-            self._connects.append(time.monotonic())
-        self._send_connect(call, leg.answer_sdp)
+            self._connects.append(self._clock())
+        self._send_connect(call, leg.answer_sdp, self._now())
         self._send_status(call, "RINGING")
         leg.on_ringing(call)
         return call
@@ -163,7 +163,7 @@ class Telephony:
         value = payloads.terminate(
             self._account,
             call.facts,
-            timestamp=int(time.time()),
+            timestamp=self._now(),
             start_time=start_time,
             error=error,
         )
@@ -203,7 +203,7 @@ class Telephony:
         for kind in sorted(call.captures):
             file = self._business.media.put(*captures.make(kind, sound))
             value = payloads.media_available(
-                self._account, call.facts, kind, file, timestamp=int(time.time())
+                self._account, call.facts, kind, file, timestamp=self._now()
             )
             self._webhooks.send("calls", value)
 
@@ -218,8 +218,28 @@ class Telephony:
     def _send_voicemail(self, call: MetaCall) -> None:
         """Deliver what the caller said to Meta's announcement (Meta: voicemail)."""
         file = self._business.media.put(*captures.make("recording", b""))
-        value = payloads.voicemail(self._account, call.facts, file, timestamp=int(time.time()))
+        value = payloads.voicemail(self._account, call.facts, file, timestamp=self._now())
         self._webhooks.send("messages", value)
+
+    def _check_reachable(self, user: User) -> None:
+        """Check that a user's call reaches the business (Meta: user-initiated calls, FAQ)."""
+        settings = self._business.settings
+        if not settings.takes_calls or (settings.sip_enabled and not settings.tells_sip_calls):
+            raise NotCallableError("The business takes no WhatsApp calls by webhook now.")
+        if self._is_on_a_call(user):
+            raise NotCallableError("User and business are on a call already: end it first.")
+        if self._is_busy():
+            raise NotCallableError("The business has too many calls now: let one end first.")
+
+    def _announce(self, call: UserCall, offer_sdp: str, timestamp: int) -> None:
+        """Tell the business that a user calls, as its means and settings allow."""
+        if not self._account.can_pay:
+            self._webhooks.send("calls", payloads.notice(self._account, _NO_PAYMENT))
+        elif self._business.settings.sip_enabled:
+            value = payloads.call_created(self._account, call.facts, timestamp=timestamp)
+            self._webhooks.send("calls", value)
+        else:
+            self._send_connect(call, offer_sdp, timestamp)
 
     def _check_number(self, address: Address) -> None:
         self._business.settings.check_placing()
@@ -228,28 +248,36 @@ class Telephony:
         check_allowed(address, self._account)
 
     def _check_limits(self) -> None:
-        while self._connects and self._connects[0] < time.monotonic() - DAY:
+        while self._connects and self._connects[0] <= self._clock() - DAY:
             self._connects.popleft()
         if len(self._connects) >= self._account.connects_per_day:
             raise RefusalError("Too many calls within 24 hours", code=138005, status=429)
-        if len(self._live_calls()) >= self._account.concurrent_calls:
+        if self._is_busy():
             raise RefusalError("Too many calls at the same time", code=138002, status=429)
 
     def _check_user(self, user: User) -> None:
-        if any(call.user.key == user.key for call in self._live_calls()):
+        if self._is_on_a_call(user):
             raise RefusalError("A call with this user is going on already", code=138003)
         self._business.permissions.check_call(user)
+
+    def _is_busy(self) -> bool:
+        return len(self._live_calls()) >= self._account.concurrent_calls
+
+    def _is_on_a_call(self, user: User) -> bool:
+        return any(call.user.key == user.key for call in self._live_calls())
 
     def _live_calls(self) -> list[MetaCall]:
         return [call for call in self.calls.values() if call.state is not CallState.ENDED]
 
-    def _send_connect(self, call: MetaCall, sdp: str, timestamp: int | None = None) -> None:
-        timestamp = int(time.time()) if timestamp is None else timestamp
+    def _now(self) -> int:
+        return int(self._clock())
+
+    def _send_connect(self, call: MetaCall, sdp: str, timestamp: int) -> None:
         value = payloads.connect(self._account, call.facts, sdp, timestamp=timestamp)
         self._webhooks.send("calls", value)
 
     def _send_status(self, call: MetaCall, status: str) -> None:
-        value = payloads.status(self._account, call.facts, status, timestamp=int(time.time()))
+        value = payloads.status(self._account, call.facts, status, timestamp=self._now())
         self._webhooks.send("calls", value)
 
 
