@@ -180,3 +180,18 @@ async def test_a_user_who_has_not_allowed_calls_is_not_called(world: World) -> N
         outcome = await call(world, ADA.phone)
     assert outcome.code == 1
     assert outcome.output.startswith("not permitted")
+
+
+async def test_a_file_of_variables_with_a_null_byte_is_one_sentence(world: World) -> None:
+    world.env_file.write_bytes(b"WHATSAPP_TOKEN=a\0b\n")
+    outcome = await world.command("settings", "show")
+    assert outcome.code == 1
+    assert outcome.complaint.count("\n") == 1, outcome
+    assert "cannot be read" in outcome.complaint
+
+
+async def test_a_variable_that_holds_nothing_but_a_comma_is_missing(world: World) -> None:
+    world.environ["WHATSAPP_APP_SECRET"] = ","
+    outcome = await call(world, ADA.phone)
+    assert outcome.code == 1
+    assert outcome.complaint.startswith("WHATSAPP_APP_SECRET is missing")

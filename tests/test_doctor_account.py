@@ -46,8 +46,9 @@ def test_call_hours_are_read_in_their_own_time_zone(when: datetime, is_open: boo
     assert finding.verdict is (Verdict.OK if is_open else Verdict.WARNING)
 
 
-def test_an_unknown_time_zone_is_no_verdict() -> None:
-    hours = CallHours(status="ENABLED", timezone_id="Europe/Atlantis")
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "../etc", ""])
+def test_an_unknown_time_zone_is_no_verdict(zone: str) -> None:
+    hours = CallHours(status="ENABLED", timezone_id=zone)
     assert account.check_hours(hours, 0).verdict is Verdict.SKIPPED
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecat_whatsapp.doctor.ice_servers import read_ice_servers
+from pipecat_whatsapp.doctor.ice_servers import read_ice_servers, read_probe
 from pipecat_whatsapp.errors import ConfigError
 
 TURN = '{"urls": "turn:t:3478", "username": "ada", "credential": "secret"}'
@@ -38,9 +38,26 @@ def test_urls_may_be_separated_by_commas() -> None:
         '{"urls": 3}',
         '{"username": "ada"}',
         '{"urls": "turn:t", "password": "hunter2"}',
+        '{"urls": "turn:t", "username": 5, "credential": "hunter2"}',
+        '{"urls": "turn:t", "username": "ada", "credential": ["hunter2"]}',
+        "turn:h:99999",
+        "stun:h:0",
+        "stun:h:port",
+        "stun:",
+        "stun:h, stun::3478",
     ],
 )
 def test_what_cannot_be_read_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigError, match="stun:host:port") as caught:
         read_ice_servers([text])
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_probe_is_a_stun_server() -> None:
+    assert read_probe("stun:s:3478") == "stun:s:3478"
+
+
+@pytest.mark.parametrize("url", ["s:3478", "turn:t:3478", "stun:h:99999", ""])
+def test_what_cannot_be_probed_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="stun:host:port"):
+        read_probe(url)

@@ -49,8 +49,9 @@ async def test_a_silent_server_is_given_up_and_delays_no_other(
     assert heard.mapped is not None
 
 
-async def test_a_name_that_cannot_be_resolved_is_told_apart() -> None:
-    (answer,) = await stun.ask(["stun:nowhere.invalid:3478"])
+@pytest.mark.parametrize("name", ["nowhere.invalid", ".x.com", f"{'x' * 64}.com"])
+async def test_a_name_that_cannot_be_resolved_is_told_apart(name: str) -> None:
+    (answer,) = await stun.ask([f"stun:{name}:3478"])
     assert (answer.server, answer.why) == (None, "its name cannot be resolved")
 
 

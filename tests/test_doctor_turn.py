@@ -34,6 +34,14 @@ async def test_a_server_that_is_not_there() -> None:
     assert answer.why == "Connection refused"
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_name_that_cannot_be_resolved(transport: str) -> None:
+    server = IceServer(f"turn:.x.com:3478?transport={transport}", "ada", "secret")
+    answer = await turn.allocate(server)
+    assert answer.relayed is None
+    assert answer.why == "its name cannot be resolved"
+
+
 async def test_a_server_that_does_not_speak_tls() -> None:
     def answer_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

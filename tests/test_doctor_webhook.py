@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from pipecat_whatsapp.doctor.finding import Verdict
-from pipecat_whatsapp.doctor.webhook import Visit, examine_webhook, needs_https, verify
+from pipecat_whatsapp.doctor.webhook import Visit, examine_webhook, fault_of, verify
 
 
 @asynccontextmanager
@@ -81,7 +81,18 @@ async def test_an_address_that_cannot_be_visited_is_unreachable(url: str) -> Non
         ("http://bot.example.com/whatsapp", True),
         ("http://192.168.1.7/whatsapp", True),
         ("bot.example.com", True),
+        ("https://[", True),
+        ("https://bot.example.com:99999", True),
+        ("https:///whatsapp", True),
     ],
 )
 def test_meta_wants_https(url: str, refused: bool) -> None:
-    assert needs_https(url) is refused
+    assert (fault_of(url) is not None) is refused
+
+
+async def test_an_address_that_is_none_is_broken() -> None:
+    address, *_ = await examine_webhook(
+        "https://[", verification_token="v", app_secret=None, bot_url="http://127.0.0.1:1"
+    )
+    assert address.verdict is Verdict.BROKEN
+    assert address.what == "https://[ is not an address"

@@ -71,3 +71,24 @@ def test_nothing_heavy_is_imported_before_a_command_runs() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert found.stdout == "set()\n"
+
+
+def test_a_traceback_shows_no_variables() -> None:
+    script = (
+        "import typer\nmade, make = [], typer.Typer\n"
+        "typer.Typer = lambda **options: made.append(options) or make(**options)\n"
+        "import pipecat_whatsapp.cli\n"
+        "print([options.get('pretty_exceptions_show_locals') for options in made])"
+    )
+    found = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[False, False]\n"
+
+
+async def test_a_link_that_no_qr_code_can_hold_is_printed_all_the_same() -> None:
+    outcome = await run(*CLI, "link", "15550001111", "--payload", "\u00fc" * 512)
+    assert outcome.code == 1
+    assert outcome.output == call_link("15550001111", "\u00fc" * 512) + "\n"
+    assert "QR code" in outcome.complaint
+    assert outcome.complaint.count("\n") == 1

@@ -79,6 +79,9 @@ def permission(**fields: Any) -> CallPermissions:
         ({"status": "NO_PERMISSION"}, NONE, None),
         ({"status": "temporary", "expiration_time": 1790604800}, TEMPORARY, 1790604800),
         ({"status": "temporary", "expiration": "1790604800"}, TEMPORARY, 1790604800),
+        # Meta tells some times in milliseconds.
+        ({"status": "temporary", "expiration_time": 1790604800000}, TEMPORARY, 1790604800),
+        ({"status": "temporary", "expiration_time": 999999999999999}, TEMPORARY, None),
         ({"status": "permanent"}, PERMANENT, None),
         ({"status": "granted"}, PERMANENT, None),
         ({"status": "granted", "expiration": 1790604800}, TEMPORARY, 1790604800),

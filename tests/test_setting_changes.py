@@ -90,6 +90,7 @@ def test_what_is_like_that_already_is_no_difference() -> None:
         ("stauts=ENABLED", "KEY=VALUE"),
         ("call_hours.someday=0900-1000", "KEY=VALUE"),
         ("call_hours.monday=9-17", "0900-1200"),
+        ("call_hours.monday=0900+02:00-1700", "0900-1200"),
         ("call_hours.holidays=25.12.2026", "cannot be read"),
         ("voicemail.timeout_seconds=long", "cannot be read"),
     ],
@@ -97,3 +98,8 @@ def test_what_is_like_that_already_is_no_difference() -> None:
 def test_a_change_that_cannot_be_read_is_refused(change: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         changed(SOME, [change])
+
+
+def test_hours_may_have_one_digit_and_reach_to_the_end_of_the_day() -> None:
+    after = changed(SOME, ["call_hours.monday=9:00-12:00,13:00-2400"])
+    assert words_of(after)["call_hours.monday"] == "0900-1200,1300-2359"

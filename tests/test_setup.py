@@ -221,6 +221,12 @@ async def test_an_address_must_be_https(world: World) -> None:
     assert "is not https" in outcome.complaint
 
 
+async def test_what_is_no_address_is_one_sentence(world: World) -> None:
+    outcome = await set_up(world, "--url", "https://[")
+    assert outcome.code == 1
+    assert outcome.complaint == "https://[ is not an address: give Meta an https address.\n"
+
+
 async def test_an_address_that_leads_elsewhere_stops_it(world: World) -> None:
     url = await world.serve(404)
     outcome = await set_up(world, "--url", url)

@@ -18,7 +18,11 @@ from pipecat_whatsapp.commands.setup import setup
 from pipecat_whatsapp.commands.simulate import demo, ring, simulate
 
 app = typer.Typer(
-    help="Put a pipecat voice bot on WhatsApp calls.", no_args_is_help=True, add_completion=False
+    help="Put a pipecat voice bot on WhatsApp calls.",
+    no_args_is_help=True,
+    add_completion=False,
+    # They hold tokens and secrets.
+    pretty_exceptions_show_locals=False,
 )
 
 

@@ -65,7 +65,7 @@ def _patient(
     probes: list[str] | None,
     options: Mapping[str, Any],
 ) -> Patient:
-    from pipecat_whatsapp.doctor.ice_servers import read_ice_servers
+    from pipecat_whatsapp.doctor.ice_servers import read_ice_servers, read_probe
     from pipecat_whatsapp.doctor.network import STUN_SERVERS
     from pipecat_whatsapp.doctor.patient import Patient
 
@@ -75,7 +75,7 @@ def _patient(
         app_secrets=tuple(environment.values(environ, environment.APP_SECRET)),
         verification_token=environ.get(environment.VERIFICATION_TOKEN, "").strip(),
         ice_servers=read_ice_servers(ice_servers or [environ.get("PIPECAT_ICE_SERVERS", "")]),
-        probes=tuple(probes or STUN_SERVERS),
+        probes=tuple(map(read_probe, probes or STUN_SERVERS)),
         **options,
     )
 

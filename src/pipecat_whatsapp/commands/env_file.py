@@ -40,7 +40,7 @@ def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[
             path.chmod(0o600)
         for name, value in new.items():
             set_key(path, name, value, quote_mode="auto")
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be written ({error}): repair or remove it.") from error
     return list(new)
 

@@ -59,7 +59,7 @@ def load(env_file: Path) -> Mapping[str, str]:
 
     try:
         load_dotenv(env_file, override=True)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{env_file} cannot be read ({error}): repair or remove it.") from error
     return os.environ
 
@@ -70,13 +70,12 @@ def required(environ: Mapping[str, str], name: str) -> str:
     Raises:
         ConfigError: It is missing or empty.
     """
-    value = environ.get(name, "").strip()
-    if not value:
+    if not values(environ, name):
         raise ConfigError(
             f"{name} is missing in the environment and in .env: "
             "`pipecat-whatsapp setup` finds and writes it."
         )
-    return value
+    return environ[name].strip()
 
 
 def values(environ: Mapping[str, str], name: str) -> list[str]:

@@ -10,12 +10,10 @@ import typer
 
 from pipecat_whatsapp.commands import environment, terminal
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.meta.checks import MAX_PAYLOAD_CHARS
 
 if TYPE_CHECKING:
     import segno
-
-MAX_PAYLOAD = 512
-"""Characters. Source: Meta, call button messages and deep links."""
 
 _PICTURE = typer.Option(metavar="FILE", help="Write the QR code as a picture.", dir_okay=False)
 
@@ -49,9 +47,9 @@ def call_link(phone: str, payload: str | None = None) -> str:
     Raises:
         ConfigError: The payload is longer than 512 characters.
     """
-    if payload is not None and len(payload) > MAX_PAYLOAD:
+    if payload is not None and len(payload) > MAX_PAYLOAD_CHARS:
         raise ConfigError(
-            f"The payload has {len(payload)} characters, and WhatsApp takes {MAX_PAYLOAD}: "
+            f"The payload has {len(payload)} characters, and WhatsApp takes {MAX_PAYLOAD_CHARS}: "
             "shorten it."
         )
     query = f"?biz_payload={quote(payload, safe='')}" if payload else ""
@@ -66,12 +64,10 @@ async def _link(
     phone_number_id: str | None,
     env_file: Path,
 ) -> None:
-    import segno
-
     phone = _given(number) if number else await _registered(phone_number_id, env_file)
     address = call_link(phone, payload)
-    code = segno.make(address)
     typer.echo(address)
+    code = _qr_code(address)
     code.terminal(compact=True)
     for path, kind in ((png, "png"), (svg, "svg")):
         if path is not None:
@@ -93,6 +89,17 @@ async def _registered(phone_number_id: str | None, env_file: Path) -> str:
     async with environment.open_graph(environ) as graph:
         number = await graph.account.phone_number(chosen)
     return _given(number.display_phone_number or "")
+
+
+def _qr_code(address: str) -> segno.QRCode:
+    import segno
+
+    try:
+        return segno.make_qr(address)
+    except segno.DataOverflowError:
+        raise ConfigError(
+            f"No QR code can hold this link of {len(address)} characters: shorten the payload."
+        ) from None
 
 
 def _save(code: segno.QRCode, path: Path, kind: str) -> None:

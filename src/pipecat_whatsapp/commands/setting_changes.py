@@ -15,13 +15,13 @@ from typing import Any
 
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.calling_settings import (
+    DAYS,
     CallHours,
     CallingSettings,
     Holiday,
     OpeningSpan,
+    read_time,
 )
-
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _WHOLE_DAY = time(0, 0), time(23, 59)
 
@@ -39,7 +39,7 @@ def words_of(settings: CallingSettings) -> dict[str, str]:
         "additional_codecs": ",".join(settings.additional_codecs),
         "call_hours.status": hours.status,
         "call_hours.timezone_id": hours.timezone_id,
-        **{f"call_hours.{day}": _spans_of(hours, day) for day in DAYS},
+        **{f"call_hours.{day.lower()}": _spans_of(hours, day) for day in DAYS},
         "call_hours.holidays": ",".join(map(_holiday_words, hours.holiday_schedule)),
         "sip.status": sip.status,
         "sip.webhook_delivery": sip.webhook_delivery,
@@ -99,8 +99,8 @@ def _put(settings: CallingSettings, key: str, value: Any) -> CallingSettings:
     if not dot:
         return replace(settings, **{group: value})
     part = getattr(settings, group)
-    if name in DAYS:
-        spans = _of_other_days(settings.call_hours, name) + _on(name, value)
+    if (day := name.upper()) in DAYS:
+        spans = _of_other_days(settings.call_hours, day) + _on(day, value)
         part = replace(part, weekly_operating_hours=spans)
     else:
         part = replace(part, **{_FIELDS.get(name, name): value})
@@ -109,18 +109,18 @@ def _put(settings: CallingSettings, key: str, value: Any) -> CallingSettings:
 
 def _of_other_days(hours: CallHours, day: str) -> tuple[OpeningSpan, ...]:
     spans = hours.weekly_operating_hours
-    return tuple(span for span in spans if span.day_of_week != day.upper())
+    return tuple(span for span in spans if span.day_of_week != day)
 
 
 def _on(day: str, spans: Iterable[tuple[time, time]]) -> tuple[OpeningSpan, ...]:
-    return tuple(OpeningSpan(day.upper(), begin, end) for begin, end in spans)
+    return tuple(OpeningSpan(day, begin, end) for begin, end in spans)
 
 
 def _spans_of(hours: CallHours, day: str) -> str:
     return ",".join(
         _span_words(span.open_time, span.close_time)
         for span in hours.weekly_operating_hours
-        if span.day_of_week == day.upper()
+        if span.day_of_week == day
     )
 
 
@@ -155,11 +155,11 @@ def _spans(words: str) -> list[tuple[time, time]]:
 
 
 def _span(words: str) -> tuple[time, time]:
-    begin, _, end = words.partition("-")
-    try:
-        return time.fromisoformat(begin.strip()), time.fromisoformat(end.strip())
-    except ValueError:
-        raise ValueError("write spans as 0900-1200,1300-1700") from None
+    begin, _, end = (part.strip() for part in words.partition("-"))
+    open_time, close_time = read_time(begin), read_time(end)
+    if open_time is None or close_time is None:
+        raise ValueError("write spans as 0900-1200,1300-1700")
+    return open_time, close_time
 
 
 def _holidays(words: str) -> tuple[Holiday, ...]:
@@ -181,7 +181,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "additional_codecs": _names,
     "call_hours.status": _name,
     "call_hours.timezone_id": _text,
-    **{f"call_hours.{day}": _spans for day in DAYS},
+    **{f"call_hours.{day.lower()}": _spans for day in DAYS},
     "call_hours.holidays": _holidays,
     "sip.status": _name,
     "sip.webhook_delivery": _name,

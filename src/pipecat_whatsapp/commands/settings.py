@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pipecat_whatsapp.meta.calling_settings import CallingSettings
 
 settings = typer.Typer(
-    help="Show and change the calling settings of the business number.", no_args_is_help=True
+    help="Show and change the calling settings of the business number.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
 )
 
 

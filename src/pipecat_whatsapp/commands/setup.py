@@ -142,11 +142,11 @@ def _write_env_file(env_file: Path, variables: Mapping[str, str], dialogue: Dial
 @asynccontextmanager
 async def _public_address(order: _Order) -> AsyncIterator[_Address]:
     from pipecat_whatsapp.commands.tunnel import open_tunnel
-    from pipecat_whatsapp.doctor.webhook import needs_https
+    from pipecat_whatsapp.doctor.webhook import fault_of
 
     if order.url is not None:
-        if needs_https(order.url):
-            raise ConfigError(f"{order.url} is not https, and Meta takes nothing else: give https.")
+        if (fault := fault_of(order.url)) is not None:
+            raise ConfigError(f"{order.url} {fault}: give Meta an https address.")
         yield _Address(_with_path(order.url), URL_PATIENCE)
         return
     async with open_tunnel(order.port) as tunnel:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warning
 from pipecat_whatsapp.errors import GraphError, GraphRequestError
 from pipecat_whatsapp.meta.account import PhoneNumber, TokenInfo
-from pipecat_whatsapp.meta.calling_settings import CallHours, CallingSettings
+from pipecat_whatsapp.meta.calling_settings import DAYS, CallHours, CallingSettings
 from pipecat_whatsapp.meta.graph import GraphClient
 
 SCOPES = ("whatsapp_business_messaging", "whatsapp_business_management")
@@ -147,7 +147,7 @@ def check_hours(hours: CallHours, now: float) -> Finding:
         return ok("call hours", "calls are taken at any hour")
     try:
         here = datetime.fromtimestamp(now, ZoneInfo(hours.timezone_id))
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         return skipped(
             "call hours", f"this machine does not know the time zone {hours.timezone_id!r}"
         )
@@ -168,7 +168,7 @@ def is_open(hours: CallHours, here: datetime) -> bool:
         for holiday in hours.holiday_schedule
     ):
         return False
-    weekday = _WEEKDAYS[here.weekday()]
+    weekday = DAYS[here.weekday()]
     return any(
         span.day_of_week == weekday and span.open_time <= clock < span.close_time
         for span in hours.weekly_operating_hours
@@ -189,9 +189,6 @@ def check_voicemail(settings: CallingSettings, answer_time: float) -> Finding:
             "faster and tell --answer-time",
         )
     return ok("voicemail", f"waits {timeout} s, longer than the bot needs ({answer_time:g} s)")
-
-
-_WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
 
 def _date(timestamp: float) -> str:

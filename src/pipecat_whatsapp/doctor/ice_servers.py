@@ -8,7 +8,10 @@ from typing import Any
 
 from pipecat.transports.smallwebrtc.connection import IceServer
 
+from pipecat_whatsapp.doctor.stun import host_and_port
 from pipecat_whatsapp.errors import ConfigError
+
+SCHEMES = ("stun:", "stuns:", "turn:", "turns:")
 
 
 def read_ice_servers(texts: Sequence[str]) -> tuple[IceServer, ...]:
@@ -22,6 +25,17 @@ def read_ice_servers(texts: Sequence[str]) -> tuple[IceServer, ...]:
         ConfigError: One of them cannot be read.
     """
     return tuple(_server(entry) for text in texts for entry in _entries(text.strip()))
+
+
+def read_probe(url: str) -> str:
+    """A STUN server that can be asked whether UDP gets out.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not _is_server(url, ("stun:",)):
+        raise ConfigError(f"{url!r} is no STUN server: write it as stun:host:port.")
+    return url
 
 
 def _entries(text: str) -> list[Any]:
@@ -41,9 +55,18 @@ def _server(entry: Any) -> IceServer:
         raise _unreadable()
     urls = entry.get("urls")
     for url in urls if isinstance(urls, list) and urls else [urls]:
-        if not isinstance(url, str) or not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+        if not isinstance(url, str) or not _is_server(url, SCHEMES):
             raise _unreadable()
+    if not all(isinstance(entry.get(key, ""), str) for key in ("username", "credential")):
+        raise _unreadable()
     return IceServer(**entry)
+
+
+def _is_server(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        return url.startswith(schemes) and bool(host_and_port(url))
+    except ValueError:
+        return False
 
 
 def _unreadable() -> ConfigError:

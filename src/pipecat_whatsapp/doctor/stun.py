@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ RETRANSMISSIONS = (0.0, 0.3, 0.6, 1.2)
 PATIENCE = 2.5
 """Seconds that a server gets to answer."""
 
+UNRESOLVED = "its name cannot be resolved"
+
 DEFAULT_PORTS = {False: 3478, True: 5349}
 """By whether the scheme is the secure one (RFC 7064 and RFC 7065)."""
+
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+)(:(?P<port>[0-9]{1,5}))?")
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ async def ask(urls: Sequence[str]) -> list[StunAnswer]:
 async def _ask(transport: asyncio.DatagramTransport, client: _Client, url: str) -> StunAnswer:
     try:
         server = await _resolve(url)
-    except OSError:
-        return StunAnswer(url, why="its name cannot be resolved")
+    except (OSError, UnicodeError):
+        return StunAnswer(url, why=UNRESOLVED)
     port = transport.get_extra_info("sockname")[1]
     try:
         local = (_source_of(server), port)
@@ -111,12 +116,18 @@ def host_and_port(url: str) -> Address:
     """The host and port of a server's URL, such as "turn:host:port?transport=tcp".
 
     Source: RFC 7064 and RFC 7065.
+
+    Raises:
+        ValueError: It has no host, or its port is none.
     """
     scheme, _, rest = url.partition(":")
-    host, _, port = rest.partition("?")[0].rpartition(":")
-    if not (host and port.isdigit()):
-        host, port = rest.partition("?")[0], str(DEFAULT_PORTS[scheme.endswith("s")])
-    return host.strip("[]"), int(port)
+    match = _HOST_AND_PORT.fullmatch(rest.partition("?")[0])
+    if match is None:
+        raise ValueError("not a server's URL")
+    port = int(match["port"] or DEFAULT_PORTS[scheme.endswith("s")])
+    if not 1 <= port <= 65_535:
+        raise ValueError("not a port")
+    return match["host"].strip("[]"), port
 
 
 async def _resolve(url: str) -> Address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from aioice import stun, turn
 from pipecat.transports.smallwebrtc.connection import IceServer
 
-from pipecat_whatsapp.doctor.stun import Address, host_and_port, network_reason
+from pipecat_whatsapp.doctor.stun import UNRESOLVED, Address, host_and_port, network_reason
 
 PATIENCE = 5.0
 """Seconds that a server gets for an allocation."""
@@ -67,6 +68,8 @@ async def allocate(server: IceServer) -> TurnAnswer:
         return TurnAnswer(url, why=f"no answer came in {PATIENCE:.0f} s")
     except ssl.SSLError as error:
         return TurnAnswer(url, why=f"TLS fails: {error.reason or error}")
+    except (socket.gaierror, UnicodeError):
+        return TurnAnswer(url, why=UNRESOLVED)
     except OSError as error:
         return TurnAnswer(url, why=network_reason(error))
     relayed: Address = transport.get_extra_info("sockname")

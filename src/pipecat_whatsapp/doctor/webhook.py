@@ -6,13 +6,13 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, ok, skipped
 from pipecat_whatsapp.doctor.stun import network_reason
+from pipecat_whatsapp.meta.checks import is_loopback
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
 
@@ -101,16 +101,22 @@ async def examine_webhook(
     return [address, await _check_signed(url, app_secret), await _check_unsigned(url)]
 
 
-def needs_https(url: str) -> bool:
-    """Whether Meta would refuse an address because it is not https; loopback is for simulations."""
-    parts = urlsplit(url)
-    return parts.scheme != "https" and not _is_loopback(parts.hostname or "")
+def fault_of(url: str) -> str | None:
+    """Why Meta would refuse an address, None when it would not; loopback is for simulations."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        return "is not an address"
+    return None if parts.scheme == "https" or is_loopback(host) else "is not https"
 
 
 async def _check_address(url: str, verification_token: str, bot_url: str) -> Finding:
     name = "public address"
-    if needs_https(url):
-        return broken(name, f"{url} is not https", "give Meta an https address")
+    if (fault := fault_of(url)) is not None:
+        return broken(name, f"{url} {fault}", "give Meta an https address")
     found = await verify(url, verification_token)
     if found.visit is Visit.VERIFIED:
         return ok(name, f"{url} leads to the bot, which knows the verification token")
@@ -180,13 +186,6 @@ async def _post(url: str, headers: dict[str, str]) -> int | None:
 
 def _named(status: int | None) -> str:
     return "nothing" if status is None else f"HTTP {status}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _why(error: Exception) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecat_whatsapp.meta.events import Raw
-from pipecat_whatsapp.meta.reading import as_object, child, integer, items, name_of, text, token
+from pipecat_whatsapp.meta.reading import as_object, child, items, name_of, text, timestamp, token
 
 MAX_URL_CHARS = 4096
 
@@ -95,7 +95,7 @@ def read_token_info(info: Raw) -> TokenInfo:
         app_id=token(info, "app_id"),
         type=name_of(info, "type"),
         is_valid=info.get("is_valid") is True,
-        expires_at=integer(info, "expires_at") or None,
+        expires_at=timestamp(info, "expires_at") or None,
         scopes=tuple(scope for scope in items(info, "scopes") if isinstance(scope, str)),
         targets={
             scope: tuple(str(target) for target in items(item, "target_ids"))

@@ -24,7 +24,9 @@ from pipecat_whatsapp.meta.reading import (
     token,
 )
 
-_TIME = re.compile(r"([0-9]{2}):?([0-9]{2})(?::?[0-9]{2})?")
+DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+
+_TIME = re.compile(r"([0-9]{1,2}):?([0-9]{2})(?::?[0-9]{2})?")
 
 
 @dataclass(frozen=True)
@@ -239,12 +241,16 @@ def _names(obj: Raw, key: str) -> tuple[str, ...]:
     return tuple(item.upper() for item in items(obj, key) if isinstance(item, str))
 
 
-def _time(item: Any, key: str) -> time | None:
-    """A time of day, written "0900" or "09:00"; the end of the day may be "2400"."""
-    match = _TIME.fullmatch(token(item, key) or "")
+def read_time(words: str) -> time | None:
+    """A time of day, written "0900", "900" or "09:00"; the end of the day may be "2400"."""
+    match = _TIME.fullmatch(words)
     if match is None:
         return None
     hour, minute = int(match[1]), int(match[2])
     if (hour, minute) == (24, 0):
         return time(23, 59)
     return time(hour, minute) if hour < 24 and minute < 60 else None
+
+
+def _time(item: Any, key: str) -> time | None:
+    return read_time(token(item, key) or "")

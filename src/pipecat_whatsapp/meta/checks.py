@@ -10,6 +10,7 @@ from pipecat_whatsapp.errors import ConfigError, InvalidRequestError
 from pipecat_whatsapp.meta.events import User
 
 MAX_PAYLOAD_CHARS = 512
+"""Of what we give and Meta gives back. Source: Meta, call button messages and deep links."""
 
 _TOKEN = re.compile(r"[!-~]+")
 _VERSION = re.compile(r"v[0-9]{1,3}\.[0-9]{1,3}")
@@ -31,7 +32,7 @@ def checked_url(url: str) -> str:
             "The Graph URL cannot be used, because it is not a plain address: "
             "write it as https://graph.facebook.com."
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ConfigError(
             "The Graph URL must begin with https://, because the access token travels with every "
             "request; plain http is for this machine only."
@@ -141,7 +142,8 @@ def invalid(why: str, advice: str) -> InvalidRequestError:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -46,7 +46,7 @@ CALL_ID_PREFIX = "wacid."
 """How call ids begin: a message with such an id is a voicemail."""
 
 MAX_SDP_CHARS = 2 * 65_536
-MAX_PAYLOAD_CHARS = 4 * 512
+MAX_GIVEN_BACK_CHARS = 4 * 512
 MAX_TEXT_CHARS = 65_536
 MAX_URL_CHARS = 4096
 
@@ -135,8 +135,8 @@ def _connect(shared: SharedValue, call: Raw) -> Event:
         sdp_type=sdp_type,
         # Whether it can carry a call is not decided here: one that cannot is still to be rejected.
         sdp=text(session, "sdp", MAX_SDP_CHARS) or "",
-        cta_payload=text(call, "cta_payload", MAX_PAYLOAD_CHARS),
-        deeplink_payload=text(call, "deeplink_payload", MAX_PAYLOAD_CHARS),
+        cta_payload=text(call, "cta_payload", MAX_GIVEN_BACK_CHARS),
+        deeplink_payload=text(call, "deeplink_payload", MAX_GIVEN_BACK_CHARS),
         biz_opaque_callback_data=_callback_data(call),
     )
 
@@ -155,8 +155,8 @@ def _terminate(shared: SharedValue, call: Raw) -> Event:
         end_time=integer(call, "end_time"),
         duration=integer(call, "duration"),
         errors=merged(errors(call) + shared.errors),
-        cta_payload=text(call, "cta_payload", MAX_PAYLOAD_CHARS),
-        deeplink_payload=text(call, "deeplink_payload", MAX_PAYLOAD_CHARS),
+        cta_payload=text(call, "cta_payload", MAX_GIVEN_BACK_CHARS),
+        deeplink_payload=text(call, "deeplink_payload", MAX_GIVEN_BACK_CHARS),
         biz_opaque_callback_data=_callback_data(call),
     )
 
@@ -281,7 +281,7 @@ def _permission_reply(shared: SharedValue, message: Raw, reply: Raw, user: User)
 
 
 def _callback_data(item: Raw) -> str | None:
-    return text(item, "biz_opaque_callback_data", MAX_PAYLOAD_CHARS)
+    return text(item, "biz_opaque_callback_data", MAX_GIVEN_BACK_CHARS)
 
 
 _Reader = Callable[[SharedValue, Raw], Event]

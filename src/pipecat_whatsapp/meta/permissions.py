@@ -11,7 +11,15 @@ from pipecat_whatsapp.meta.answers import unreadable
 from pipecat_whatsapp.meta.checks import address, checked_id
 from pipecat_whatsapp.meta.events import Raw, User
 from pipecat_whatsapp.meta.graph_requests import SendRequest
-from pipecat_whatsapp.meta.reading import as_object, child, integer, items, name_of, token
+from pipecat_whatsapp.meta.reading import (
+    as_object,
+    child,
+    integer,
+    items,
+    name_of,
+    timestamp,
+    token,
+)
 
 _PERIOD = re.compile(r"([0-9]{1,4})(H|D)")
 
@@ -152,7 +160,7 @@ def _period(told: str) -> str:
 
 
 def _first(obj: Any, *keys: str) -> int | None:
-    return next((found for key in keys if (found := integer(obj, key)) is not None), None)
+    return next((found for key in keys if (found := timestamp(obj, key)) is not None), None)
 
 
 _QUERY = {"to": "user_wa_id", "recipient": "recipient"}

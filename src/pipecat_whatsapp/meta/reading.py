@@ -15,6 +15,8 @@ from pipecat_whatsapp.meta.events import MetaErrorInfo, Raw, Restriction, Unknow
 MAX_ID_CHARS = 512
 MAX_INTEGER = 10**15
 MAX_ERRORS = 32
+LAST_SECOND = 253_402_128_000
+"""Unix time at the end of the year 9999, beyond which there is no `datetime`."""
 
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,63}", re.ASCII)
 _PHONE = re.compile(r"[0-9]{1,20}")
@@ -107,6 +109,14 @@ def integer(obj: Any, key: str) -> int | None:
     return value if 0 <= value < MAX_INTEGER else None
 
 
+def timestamp(obj: Any, key: str) -> int | None:
+    """A time in Unix seconds, also one that came in milliseconds."""
+    value = integer(obj, key)
+    if value is not None and value > LAST_SECOND:
+        value //= 1000
+    return value if value is None or value <= LAST_SECOND else None
+
+
 def unknown(
     kind: str, raw: Any, reason: str = "", phone_number_id: str | None = None
 ) -> UnknownEvent:
@@ -126,7 +136,7 @@ def restrictions(obj: Raw, key: str, *, type_key: str) -> tuple[Restriction, ...
         Restriction(
             type=name.upper(),
             reason=text(item, "reason", 2048),
-            expires_at=integer(item, "expiration"),
+            expires_at=timestamp(item, "expiration"),
         )
         for item in items(obj, key)
         if (name := name_of(item, type_key)) is not None

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from pipecat_whatsapp.meta.calling_settings import (
+    DAYS,
     CallHours,
     Holiday,
     OpeningSpan,
@@ -31,7 +32,6 @@ VISIBILITIES = ("DEFAULT", "DISABLE_ALL", "HIDE_IN_CHAT")
 KEY_EXCHANGES = ("DTLS", "SDES")
 CODECS = ("PCMA", "PCMU")
 TRIGGERS = ("REJECT", "TIMEOUT")
-DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
