@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from pipecat_whatsapp.simulator.media import ANNOUNCEMENT, DOWNLOAD_PATH, MediaStore
-from simulated_account import Clock, refused
+from simulated_account import WEEK, Clock, refused
 
 OGG = b"OggS and so on"
 
@@ -60,6 +60,19 @@ def test_an_address_of_another_file(store: MediaStore) -> None:
     mixed = query(one.url) | {"mid": other.id}
     assert refused(lambda: store.download(mixed)).status == 404
     assert refused(lambda: store.download({})).status == 404
+
+
+def test_what_meta_makes_is_kept_for_seven_days(store: MediaStore, clock: Clock) -> None:
+    file = store.put(OGG, "audio/ogg")
+    uploaded = store.upload(OGG, "audio/ogg", ANNOUNCEMENT)
+    clock.advance(WEEK - 1)
+    last_address = store.describe(file.id)["url"]
+    assert store.download(query(last_address)) == (OGG, "audio/ogg")
+    clock.advance(1)
+    assert file.id not in store
+    assert refused(lambda: store.describe(file.id)).subcode == 33
+    assert refused(lambda: store.download(query(last_address))).subcode == 33
+    assert store.get(uploaded) == (OGG, "audio/ogg")
 
 
 def test_no_such_file(store: MediaStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,9 @@ from pipecat_whatsapp.simulator.rules import RefusalError
 
 URL_LIFETIME = 300
 """Seconds that a download address works (Meta: media)."""
+
+FILE_LIFETIME = 7 * 24 * 3600
+"""Seconds that Meta keeps what it made of a call (Meta: call recording)."""
 
 DOWNLOAD_PATH = "/whatsapp_business/attachments/"
 
@@ -42,6 +46,7 @@ class MediaFile:
 class _Stored:
     data: bytes
     mime_type: str
+    expires_at: float
 
 
 class MediaStore:
@@ -63,14 +68,13 @@ class MediaStore:
         self._urls: dict[str, tuple[str, float]] = {}
 
     def put(self, data: bytes, mime_type: str) -> MediaFile:
-        """Keep a file."""
-        media_id = str(secrets.randbelow(9 * 10**15) + 10**15)
-        self._stored[media_id] = _Stored(data, mime_type)
+        """Keep what Meta made of a call, for 7 days."""
+        media_id = self._keep(_Stored(data, mime_type, self._clock() + FILE_LIFETIME))
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         return MediaFile(media_id, digest, mime_type, self._new_url(media_id))
 
     def upload(self, data: bytes, mime_type: str, use_case: str | None) -> str:
-        """Keep a file of the business.
+        """Keep a file of the business, for as long as the simulation lasts.
 
         Args:
             data: The file.
@@ -90,21 +94,22 @@ class MediaStore:
         is_ogg = mime_type.startswith("audio/ogg") and data.startswith(b"OggS")
         if use_case == ANNOUNCEMENT and not is_ogg:
             raise RefusalError("An announcement must be audio/ogg with Opus")
-        media_id = self.put(data, mime_type).id
+        media_id = self._keep(_Stored(data, mime_type, math.inf))
         if use_case == ANNOUNCEMENT:
             self.announcements.add(media_id)
         return media_id
 
     def __contains__(self, media_id: str) -> bool:
-        return media_id in self._stored
+        stored = self._stored.get(media_id)
+        return stored is not None and self._clock() < stored.expires_at
 
     def get(self, media_id: str) -> tuple[bytes, str]:
         """A file and its type.
 
         Raises:
-            RefusalError: There is none of this id.
+            RefusalError: There is none of this id, or none any more.
         """
-        if media_id not in self._stored:
+        if media_id not in self:
             raise RefusalError("There is no such file", subcode=33)
         stored = self._stored[media_id]
         return stored.data, stored.mime_type
@@ -134,6 +139,11 @@ class MediaStore:
         if media_id != query.get("mid") or expires_at <= self._clock():
             raise RefusalError("The address is unknown or has expired", status=404)
         return self.get(media_id)
+
+    def _keep(self, stored: _Stored) -> str:
+        media_id = str(secrets.randbelow(9 * 10**15) + 10**15)
+        self._stored[media_id] = stored
+        return media_id
 
     def _new_url(self, media_id: str) -> str:
         key, expires_at = secrets.token_urlsafe(24), self._clock() + URL_LIFETIME
