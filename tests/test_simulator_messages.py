@@ -109,6 +109,7 @@ def test_a_message_that_is_none(fields: dict[str, Any], details: str) -> None:
         ("voice_call", {"action": {"name": "call"}}, "action.name"),
         ("voice_call", {"action": None}, "action is missing"),
         ("voice_call", {"action": {"name": "voice_call", "parameters": []}}, "parameters"),
+        ("voice_call", {"header": {"type": "text", "text": "Hi"}}, "no header"),
         ("call_permission_request", {"header": {}}, "neither header nor footer"),
         ("call_permission_request", {"footer": {"text": "x"}}, "neither header nor footer"),
         ("call_permission_request", {"body": {"text": ""}}, "1 to 1024"),
@@ -131,6 +132,7 @@ def test_an_interactive_message_of_a_wrong_form(
         ({"ttl_minutes": "100"}, "1 to 43200"),
         ({"ttl_minutes": True}, "1 to 43200"),
         ({"payload": "x" * 513}, "1 to 512"),
+        ({"display_text": "Ring", "phone": "49"}, "no parameter phone"),
     ],
 )
 def test_a_button_beyond_its_limits(parameters: dict[str, Any], details: str) -> None:

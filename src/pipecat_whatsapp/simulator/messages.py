@@ -20,6 +20,7 @@ DEFAULT_DISPLAY_TEXT = "Call Now"
 UNKNOWN_TEMPLATE = 132001
 WRONG_PARAMETERS = 132000
 
+_BUTTON_PARAMETERS = {"display_text", "ttl_minutes", "payload"}
 _PLACE = re.compile(r"\{\{[^}]+\}\}")
 
 
@@ -117,6 +118,7 @@ def _text(text: Json) -> Message:
 
 
 def _voice_call(interactive: Json) -> Message:
+    _demand("header" not in interactive, "A call button has no header")
     body = _string(_object(interactive, "body"), "text", MAX_BODY_TEXT)
     action = _action(interactive, "voice_call")
     return Message("interactive", body, _call_button(action.get("parameters", {})))
@@ -148,6 +150,8 @@ def _call_button(given: object, default: CallButton | None = None) -> CallButton
     default = default or CallButton()
     if not isinstance(given, dict):
         raise RefusalError("action.parameters must be an object")
+    unknown = ", ".join(sorted(given.keys() - _BUTTON_PARAMETERS))
+    _demand(not unknown, f"A call button has no parameter {unknown}")
     display_text, ttl = default.display_text, given.get("ttl_minutes", default.ttl_minutes)
     if "display_text" in given:
         display_text = _string(given, "display_text", MAX_DISPLAY_TEXT)
