@@ -12,6 +12,7 @@ from pipecat_whatsapp.calls.bot import Accept, Bot, Decision, HoldBack, Incoming
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.outcome import Cause
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.events import CallMediaAvailable, Event, User
 from pipecat_whatsapp.simulator.graph import CallState
@@ -119,16 +120,10 @@ async def test_the_bot_knows_what_is_attached_to_its_call(whatsapp: WhatsApp, ph
     assert bot.started[0].body["biz_opaque_callback_data"] == "ticket-7"
 
 
-async def test_terms_that_meta_cannot_take_end_the_call_with_the_reason(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports
-) -> None:
-    terms = Accept(biz_opaque_callback_data="x" * 513)
-    await whatsapp.serve(PlainBot(), on_incoming_call=always(terms), on_call_ended=reports)
-    call = await phone.dial()
-    assert await call.ended() == "rejected"
-    report = await reports.next()
-    assert report.cause is Cause.GRAPH_FAILED
-    assert "callback" in report.detail
+def test_terms_that_meta_cannot_take_are_refused_at_once() -> None:
+    assert Accept(biz_opaque_callback_data="x" * 512)
+    with pytest.raises(ConfigError, match="513"):
+        Accept(biz_opaque_callback_data="x" * 513)
 
 
 # Holding back
@@ -190,10 +185,9 @@ async def test_the_end_of_a_call_that_was_held_back_is_no_news(
     ("decision", "cause"),
     [
         (Reject("no"), Cause.REJECTED),
-        (HoldBack(), Cause.HELD_BACK),
         (PlainBot(error=RuntimeError("no key")), Cause.BOT_FAILED),
     ],
-    ids=["rejected", "held back", "bot failed"],
+    ids=["rejected", "bot failed"],
 )
 async def test_a_call_that_was_not_taken_is_a_missed_one(
     whatsapp: WhatsApp, phone: Phone, missed: Missed, decision: Bot | Reject, cause: Cause
@@ -240,6 +234,21 @@ async def test_a_call_that_was_answered_is_none(
     await call.answered()
     await call.hang_up()
     assert (await reports.next()).answered
+    assert await served.drain(timeout=30)
+    assert missed.empty()
+
+
+async def test_a_call_that_is_held_back_is_not_missed_yet(
+    whatsapp: WhatsApp, phone: Phone, missed: Missed, reports: Reports
+) -> None:
+    served = await whatsapp.serve(
+        PlainBot(),
+        on_incoming_call=always(HoldBack()),
+        on_missed_call=missed,
+        on_call_ended=reports,
+    )
+    await phone.dial()
+    await reports.next()
     assert await served.drain(timeout=30)
     assert missed.empty()
 

@@ -19,6 +19,7 @@ from pipecat.pipeline.worker import PipelineWorker
 
 from bots import RATE, Ears, Echo, PipelineBot, PlainBot, says
 from conftest import Reports, until
+from pipecat_whatsapp.calls import outbound
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.dialler import DialResult
@@ -295,6 +296,7 @@ async def test_an_answer_that_is_lost_is_made_up_for_by_a_webhook(
     await settled(whatsapp, "connect")
 
 
+@pytest.mark.usefixtures("_hasty")
 async def test_a_call_that_nothing_is_heard_of_is_given_up_and_not_placed_again(
     whatsapp: WhatsApp, phone: Phone, reports: Reports
 ) -> None:
@@ -312,6 +314,57 @@ async def test_a_call_that_nothing_is_heard_of_is_given_up_and_not_placed_again(
     assert bot.started == []
     assert served.calls == ()
     await settled(whatsapp, "connect")
+
+
+async def test_a_webhook_may_come_before_the_answer_is_known_to_be_lost(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    whatsapp.meta.faults.late_responses["connect"] = 0.5
+    whatsapp.meta.faults.drop_response.append("connect")
+    served = await whatsapp.serve(PlainBot())
+    calling = dial(served, phone)
+    call = await phone.rings()
+    await call.pick_up()
+    await whatsapp.meta.wait_delivery("accepted", call.id)
+    result = await calling
+    assert result.outcome is Outcome.ANSWERED
+    assert result.call is not None
+    assert result.call.id == call.id
+    await in_state(served, State.ACTIVE)
+
+
+async def test_a_phone_that_rings_after_the_call_was_given_up_is_hushed(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    bot = PlainBot()
+    whatsapp.meta.faults.drop_response.append("connect")
+    whatsapp.meta.faults.hold()
+    served = await whatsapp.serve(
+        bot, timing=Timing(lost_reply_patience=0.1), on_call_ended=reports
+    )
+    assert (await served.call(phone.user)).outcome is Outcome.FAILED
+    assert (await reports.next()).cause is Cause.GRAPH_FAILED
+    await whatsapp.meta.release()
+    call = await phone.rings()
+    assert await call.ended() == "terminated"
+    assert bot.started == []
+    assert reports.empty()
+    await settled(whatsapp, "connect", "terminate")
+
+
+@pytest.mark.usefixtures("_hasty")
+async def test_what_never_rings_is_forgotten_in_the_end(whatsapp: WhatsApp, phone: Phone) -> None:
+    whatsapp.meta.faults.drop_response.append("connect")
+    whatsapp.meta.faults.lose += ["connect", "ringing", "rejected", "terminate"]
+    served = await whatsapp.serve(PlainBot(), timing=Timing(lost_reply_patience=0.1))
+    assert (await served.call(phone.user)).outcome is Outcome.FAILED
+    assert await served.drain(timeout=30)
+
+
+@pytest.fixture
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that counts as not placed is not watched for long."""
+    monkeypatch.setattr(outbound, "LATE_WORD_SECONDS", 0.1)
 
 
 async def test_webhooks_may_be_faster_than_the_answer(
@@ -652,6 +705,32 @@ async def test_what_a_refusal_comes_to(
     await settled(whatsapp, "connect")
 
 
+async def test_a_request_that_cannot_even_be_sent_ends_the_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(*_: object, **__: object) -> str:
+        raise RuntimeError("a bug of ours")
+
+    served = await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    monkeypatch.setattr(served.graph, "connect", connect)
+    assert (await served.call(phone.user)).outcome is Outcome.FAILED
+    assert (await reports.next()).cause is Cause.BROKEN
+    await settled(whatsapp)
+
+
+async def test_a_machine_without_sockets_places_no_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def make_offer(*_: object, **__: object) -> object:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(outbound, "make_offer", make_offer)
+    served = await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    assert (await served.call(phone.user)).outcome is Outcome.FAILED
+    assert (await reports.next()).call_id == ""
+    await settled(whatsapp)
+
+
 async def test_a_user_who_has_not_allowed_calls_is_not_called(
     whatsapp: WhatsApp, phone: Phone
 ) -> None:
@@ -780,6 +859,19 @@ async def test_the_application_ends_a_call_that_rings(whatsapp: WhatsApp, phone:
     await in_state(served, State.ALERTING)
     assert await served.terminate(call.id)
     assert (await calling).outcome is Outcome.CANCELLED
+    await settled(whatsapp, "connect", "terminate")
+
+
+async def test_all_calls_are_ended_even_those_that_meta_has_not_answered_yet(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    whatsapp.meta.faults.late_responses["connect"] = 0.5
+    served = await whatsapp.serve(PlainBot())
+    calling = dial(served, phone)
+    call = await phone.rings()
+    assert await served.terminate_all() == 1
+    assert (await calling).outcome is Outcome.CANCELLED
+    assert await call.ended() == "terminated"
     await settled(whatsapp, "connect", "terminate")
 
 

@@ -306,21 +306,39 @@ async def test_an_answer_to_another_number_is_not_ours(
 ) -> None:
     calling = ask(served, phone.user)
     prompt = await phone.permission_prompt()
-    reply = message_payloads.permission_reply(
-        whatsapp.meta.account,
-        "wamid.X",
-        phone.user,
-        Permission(),
-        timestamp=1,
-        automatic=False,
-        context_id=None,
-    )
+    reply = refusal(whatsapp, phone, prompt.id)
     reply["metadata"] = {"phone_number_id": "200000000000009"}
     assert (await whatsapp.meta.deliver(reply, field="messages")).status == 200
     await prompt.accept()
     call = await phone.rings()
     await call.pick_up()
     assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_an_old_refusal_that_comes_again_is_no_answer(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    await whatsapp.meta.wait_request("messages")
+    await whatsapp.meta.deliver(refusal(whatsapp, phone, "wamid.EARLIER"), field="messages")
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+def refusal(whatsapp: WhatsApp, phone: Phone, context_id: str | None) -> dict[str, Any]:
+    """What a webhook says of a user who does not allow calls."""
+    return message_payloads.permission_reply(
+        whatsapp.meta.account,
+        "wamid.X",
+        phone.user,
+        Permission(),
+        timestamp=1,
+        automatic=False,
+        context_id=context_id,
+    )
 
 
 async def test_two_attempts_for_one_user_share_an_answer(
@@ -348,8 +366,29 @@ async def test_the_end_of_the_process_ends_the_waiting(
     await whatsapp.stop_serving()
     result = await calling
     assert (result.outcome, result.call) == (Outcome.CANCELLED, None)
-    assert "ending" in result.detail
+    assert "no further calls" in result.detail
     assert "connect" not in actions(whatsapp)
+
+
+async def test_who_drains_waits_for_no_answer(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    calling = ask(served, phone.user)
+    prompt = await phone.permission_prompt()
+    assert await served.drain(timeout=30)
+    assert (await calling).outcome is Outcome.CANCELLED
+    await prompt.accept()
+    assert await served.drain(timeout=30)
+    assert "connect" not in actions(whatsapp)
+
+
+async def test_over_capacity_nobody_is_asked(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    served.configure(max_calls=0)
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert (result.outcome, result.call) == (Outcome.LIMIT, None)
+    assert whatsapp.meta.requests == []
 
 
 async def test_after_the_end_nobody_is_asked(
