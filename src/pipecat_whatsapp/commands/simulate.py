@@ -12,6 +12,13 @@ from pipecat_whatsapp.commands import terminal
 if TYPE_CHECKING:
     from pipecat_whatsapp.simulator.session import CallOrder, Setup
 
+
+def _known_keys(keys: str) -> str:
+    if not set(keys) <= set("0123456789*#"):
+        raise typer.BadParameter("a telephone has the keys 0 to 9, * and #.")
+    return keys
+
+
 Question = Annotated[
     Path | None,
     typer.Option(
@@ -26,6 +33,15 @@ Record = Annotated[
     Path | None,
     typer.Option(metavar="WAV", help="Write what the caller hears.", dir_okay=False),
 ]
+Keys = Annotated[
+    str,
+    typer.Option(
+        "--press",
+        metavar="KEYS",
+        help="Keys that the user presses after the question, such as 12#.",
+        callback=_known_keys,
+    ),
+]
 Outbound = Annotated[
     bool, typer.Option("--outbound", help="The bot asks for permission, and calls the user.")
 ]
@@ -38,6 +54,7 @@ def simulate(
         Path, typer.Argument(help="The bot's file, such as bot.py.", exists=True, dir_okay=False)
     ],
     question: Question = None,
+    keys: Keys = "",
     record: Record = None,
     outbound: Outbound = False,
     port: Annotated[int, typer.Option(help="The bot's port; 0 takes a free one.")] = 0,
@@ -54,7 +71,7 @@ def simulate(
     from pipecat_whatsapp.simulator.session import CallOrder, Setup
 
     conditions = NetworkConditions(loss=loss, delay=delay / 1000, jitter=jitter / 1000)
-    order = CallOrder(question or QUESTION, record, outbound)
+    order = CallOrder(question or QUESTION, record, outbound, keys)
     _simulate(Setup(bot, port, conditions, seed, verbose), order, stay=stay)
 
 

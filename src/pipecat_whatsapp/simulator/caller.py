@@ -1,9 +1,10 @@
-"""Somebody who calls a bot: hears its greeting, asks, hears the answer, and hangs up."""
+"""Somebody who talks with a bot: hears its greeting, asks, hears the answer, and hangs up."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pipecat_whatsapp.simulator.phone_call import PhoneCall, PhoneError
 from pipecat_whatsapp.simulator.sound import RATE
@@ -25,13 +26,27 @@ LONGEST_CALL = 120.0
 """Seconds after which the caller hangs up on a bot that never stops talking."""
 
 
-async def converse(call: PhoneCall, question: bytes, name: str, story: Story) -> str:
+@dataclass(frozen=True)
+class Part:
+    """What the caller does in a conversation.
+
+    Parameters:
+        question: What they ask, PCM at `RATE`.
+        name: What to call the question.
+        keys: What they press after it, each when the bot has fallen silent.
+    """
+
+    question: bytes
+    name: str
+    keys: str = ""
+
+
+async def converse(call: PhoneCall, part: Part, story: Story) -> str:
     """Hold one conversation, from the ring to the end.
 
     Args:
         call: A call that rings.
-        question: What the caller asks, PCM at `RATE`.
-        name: What to call the question.
+        part: What the caller does.
         story: Told what happens.
 
     Returns:
@@ -39,23 +54,27 @@ async def converse(call: PhoneCall, question: bytes, name: str, story: Story) ->
     """
     with suppress(PhoneError, TimeoutError):
         async with asyncio.timeout(LONGEST_CALL):
-            await _talk(call, question, name, story)
+            await _talk(call, part, story)
     await call.hang_up()
     return await call.ended()
 
 
-async def _talk(call: PhoneCall, question: bytes, name: str, story: Story) -> None:
+async def _talk(call: PhoneCall, part: Part, story: Story) -> None:
     await call.connected(timeout=None)
     story.tell("phone", "link up (ICE and DTLS)")
     await call.answered(timeout=None)
     story.tell("phone", "answered")
     await _listen(call, story, patience=GREETING_PATIENCE, quiet=PAUSE)
-    story.tell("phone", f"says {name} ({len(question) / 2 / RATE:.1f} s)")
+    story.tell("phone", f"says {part.name} ({len(part.question) / 2 / RATE:.1f} s)")
     before = call.recording.sound_seconds
-    await call.play(question)
+    await call.play(part.question)
     talked_along = call.recording.sound_seconds > before
     if talked_along:
         story.tell("phone", "heard the bot meanwhile")
+    for key in part.keys:
+        await _listen(call, story, patience=PAUSE, quiet=PAUSE)
+        story.tell("phone", f"presses {key}")
+        await call.press(key)
     patience = LAST_PAUSE if talked_along else ANSWER_PATIENCE
     await _listen(call, story, patience=patience, quiet=LAST_PAUSE)
 

@@ -18,7 +18,7 @@ from pipecat_whatsapp.calls.dial_client import DialAnswer, DialError, order_call
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.bot_process import BotProcess
 from pipecat_whatsapp.simulator.callee import NotCalledError, called, write
-from pipecat_whatsapp.simulator.caller import converse
+from pipecat_whatsapp.simulator.caller import Part, converse
 from pipecat_whatsapp.simulator.control import ControlServer
 from pipecat_whatsapp.simulator.demo import QUESTION
 from pipecat_whatsapp.simulator.graph import (
@@ -58,11 +58,13 @@ class CallOrder:
         question: A WAV file with what the user says.
         record: Where to write what the user hears; None writes nothing.
         outbound: Whether the bot calls the user.
+        keys: What the user presses after the question, one key after the other.
     """
 
     question: Path = QUESTION
     record: Path | None = None
     outbound: bool = False
+    keys: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,12 @@ class Simulation:
             NotCalledError: The bot shall call, and the phone never rang.
             DialError: The bot shall call, and did not take the order.
         """
-        question = _read(order.question)
+        part = Part(_read(order.question), order.question.name, order.keys)
         network = Network(self._setup.conditions, self._setup.seed)
         story = Story(echo, "the message" if order.outbound else "dialling")
         placed = self._be_called if order.outbound else self._dial
         async with Phone(self._meta, network=network) as phone, placed(phone, story) as call:
-            reason = await converse(call, question, order.question.name, story)
+            reason = await converse(call, part, story)
             with suppress(TimeoutError):
                 await self._meta.wait_delivery("terminate", call.id, timeout=5.0)
         summary = CallSummary.of(call.recording, story, reason=reason)
