@@ -38,7 +38,8 @@ class Journal:
     async def note_request(self, request: GraphRequest) -> None:
         """Keep a request that was answered, or never will be."""
         answer = "nothing" if request.status is None else request.status
-        logger.debug(f"{request.call_id}: Graph answers {request.action!r} with {answer}")
+        about = request.call_id or request.path
+        logger.debug(f"{about}: Graph answers {request.action!r} with {answer}")
         if self.on_activity is not None:
             self.on_activity("request", request)
         self.requests.append(request)
@@ -47,7 +48,8 @@ class Journal:
     async def note_delivery(self, delivery: Delivery) -> None:
         """Keep a finished try to deliver a webhook."""
         answer = "nothing" if delivery.status is None else delivery.status
-        logger.debug(f"{delivery.call_id}: {delivery.kind} webhook answered with {answer}")
+        about = delivery.call_id or "no call"
+        logger.debug(f"{about}: {delivery.kind} webhook answered with {answer}")
         if self.on_activity is not None:
             self.on_activity("delivery", delivery)
         self.deliveries.append(delivery)
