@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from pipecat_whatsapp.meta.events import User, UserChanged
+from pipecat_whatsapp.meta.webhook import parse_webhook
 from pipecat_whatsapp.simulator.graph import SimulatedMeta
 from pipecat_whatsapp.simulator.phone import ADA, Phone
 from simulated_business import Business, Reply, connect_body, post, serve_business
@@ -69,3 +71,31 @@ async def test_a_user_who_is_asked_and_agrees_can_be_called(
 async def test_nobody_asks(phone: Phone) -> None:
     with pytest.raises(TimeoutError):
         await phone.permission_prompt(0.01)
+
+
+@pytest.mark.parametrize(
+    ("after", "previous_phone"),
+    [
+        (User(phone="4915550007777", user_id="DE.2"), ADA.phone),
+        (User(phone=ADA.phone, user_id="DE.2"), None),
+    ],
+)
+async def test_a_user_who_changes_is_reached_as_whom_the_business_is_told(
+    meta: SimulatedMeta,
+    business: Business,
+    phone: Phone,
+    after: User,
+    previous_phone: str | None,
+) -> None:
+    await phone.change_user(after)
+    [webhook] = business.webhooks
+    [event] = parse_webhook(webhook.body)
+    assert isinstance(event, UserChanged)
+    assert event.user == after
+    assert (event.previous_user_id, event.previous_phone) == (ADA.user_id, previous_phone)
+    meta.permissions.grant(event.user)
+    lost = connect_body(to=None, recipient=ADA.user_id)
+    assert (await post(meta, lost)).code == 138001
+    reached = connect_body(to=None, recipient=event.user.user_id)
+    [placed] = (await post(meta, reached)).body["calls"]
+    assert (await phone.rings()).id == placed["id"]

@@ -10,6 +10,7 @@ from pipecat_whatsapp.meta.events import (
     MessageStatus,
     MetaErrorInfo,
     User,
+    UserChanged,
 )
 from pipecat_whatsapp.meta.parsing import parse_change
 from pipecat_whatsapp.simulator import message_payloads
@@ -43,6 +44,38 @@ def reply(
 def inner(value: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = value["messages"][0]["interactive"]["call_permission_reply"]
     return fields
+
+
+def test_a_changed_number_comes_without_contacts() -> None:
+    after = User(phone="4915550007777", user_id="DE.2", name="Ada Exämple")
+    value = message_payloads.user_changed(ACCOUNT, "wamid.1", ADA, after, timestamp=1790000000)
+    assert "contacts" not in value
+    assert value["messages"] == [
+        {
+            "from": ADA.phone,
+            "from_user_id": ADA.user_id,
+            "id": "wamid.1",
+            "timestamp": "1790000000",
+            "type": "system",
+            "system": {
+                "body": "User Ada Exämple changed from 4915550002222 to 4915550007777",
+                "type": "user_changed_number",
+                "wa_id": "4915550007777",
+                "user_id": "DE.2",
+                "previous_user_id": ADA.user_id,
+            },
+        }
+    ]
+
+
+def test_a_changed_user_id() -> None:
+    after = User(user_id="DE.2", parent_user_id="DE.ENT.2", username="ada")
+    value = message_payloads.user_changed(ACCOUNT, "wamid.1", NAMELESS, after, timestamp=7)
+    event = parsed(value)
+    assert isinstance(event, UserChanged)
+    assert event.raw["system"]["type"] == "user_changed_user_id"
+    assert event.user == User(user_id="DE.2", parent_user_id="DE.ENT.2")
+    assert (event.previous_user_id, event.previous_phone) == ("DE.1", None)
 
 
 def test_a_text() -> None:

@@ -148,6 +148,19 @@ class Conversations:
         )
         return self._notify("messages", value)
 
+    def change_user(self, before: User, after: User) -> asyncio.Future[Delivery]:
+        """Tell the business that a user changed number, or user id only.
+
+        To Meta a new number with its new id is somebody else, who has allowed nothing yet.
+
+        Returns:
+            The delivery of the webhook. Need not be awaited.
+        """
+        value = message_payloads.user_changed(
+            self._account, _new_message_id(), before, after, timestamp=int(self._clock())
+        )
+        return self._notify("messages", value)
+
     def open_window(self, user: User) -> None:
         """Let the business write freely for 24 hours: the user wrote, called or picked up."""
         self._conversations[user].open_until = self._clock() + WINDOW

@@ -22,6 +22,34 @@ def text(account: Account, message_id: str, user: User, body: str, *, timestamp:
     return addressed(account, {"contacts": [contact(user)], "messages": [message]})
 
 
+def user_changed(
+    account: Account, message_id: str, before: User, after: User, *, timestamp: int
+) -> Json:
+    """The value that tells that a user changed number, or user id only (Meta: system messages).
+
+    Unlike other messages it comes without contacts.
+
+    Args:
+        account: The business.
+        message_id: Its id.
+        before: Who the user was.
+        after: Who the user is from now on.
+        timestamp: Unix seconds.
+    """
+    new_number = after.phone != before.phone
+    old, new = (before.phone, after.phone) if new_number else (before.user_id, after.user_id)
+    system = known(
+        body=f"User {before.name or before.username} changed from {old} to {new}",
+        type="user_changed_number" if new_number else "user_changed_user_id",
+        wa_id=after.phone,
+        user_id=after.user_id,
+        parent_user_id=after.parent_user_id,
+        previous_user_id=before.user_id if after.user_id != before.user_id else None,
+    )
+    message = _message(message_id, before, timestamp) | {"type": "system", "system": system}
+    return addressed(account, {"messages": [message]})
+
+
 def status(
     account: Account,
     message_id: str,

@@ -153,6 +153,14 @@ class Phone(Inbox):
         """Write to the business, which may answer freely for 24 hours; returns when it has it."""
         await self._meta.business.conversations.send_text(self.user, text)
 
+    async def change_user(self, user: User) -> None:
+        """Be reached by another number, or another user id; returns when the business is told.
+
+        A new number brings a new user id along (Meta: business-scoped user ids).
+        """
+        before, self.user = self.user, user
+        await self._meta.business.conversations.change_user(before, user)
+
     async def answer(self, offer_sdp: str) -> IncomingCall:
         """Get ready for a call of the business; Meta's side calls this.
 
