@@ -22,12 +22,14 @@ from pipecat_whatsapp.meta.events import (
     CallConnect,
     CallPermissionReply,
     CallStatus,
+    ErrorNotice,
     Event,
     MessageReceived,
     UnknownEvent,
     User,
 )
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
+from pipecat_whatsapp.simulator.graph import Account, SimulatedMeta
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
@@ -261,6 +263,25 @@ async def test_the_hook_is_offered_what_is_no_calls_business(whatsapp: WhatsApp)
     await whatsapp.meta.deliver({"x": 1}, field="invented_tomorrow")
     await adapter.drain(timeout=30)
     assert {type(event) for event in events} == {CallPermissionReply, CallStatus, UnknownEvent}
+
+
+async def test_the_hook_hears_of_calls_that_no_payment_method_lets_through() -> None:
+    events: list[Event] = []
+
+    async def hook(event: Event) -> None:
+        events.append(event)
+
+    async with SimulatedMeta(Account(can_pay=False)) as meta:
+        whatsapp, bot = WhatsApp(meta), PlainBot()
+        adapter = await whatsapp.serve(bot, on_webhook_event=hook)
+        await (await whatsapp.phone()).dial()
+        await meta.wait_delivery("calls")
+        await adapter.drain(timeout=30)
+        await whatsapp.close()
+    [notice] = events
+    assert isinstance(notice, ErrorNotice)
+    assert [error.code for error in notice.errors] == [131044]
+    assert bot.started == []
 
 
 # Law 4: stale connects

@@ -371,17 +371,20 @@ async def test_the_callers_hang_up_ends_everything_and_meta_hears_nothing(
     await settled(whatsapp, "pre_accept", "accept")
 
 
+@pytest.mark.parametrize("code", [138021, 138022, 138023])
 async def test_a_terminate_with_short_errors_says_why(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, code: int
 ) -> None:
     await whatsapp.serve(PlainBot(), on_call_ended=reports)
     call = await phone.dial()
     await call.answered()
-    error = MetaErrorInfo(code=138021, title="Media receive timeout")
+    error = MetaErrorInfo(code=code, title="Media timeout")
     await whatsapp.meta.calls[call.id].hang_up(error)
     report = await reports.next()
     assert report.cause is Cause.CALLER_HUNG_UP
-    assert "138021" in report.detail
+    assert report.terminate is not None
+    assert (report.terminate.status, report.terminate.errors) == ("FAILED", (error,))
+    assert str(code) in report.detail
 
 
 # Bots
