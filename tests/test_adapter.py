@@ -525,3 +525,46 @@ async def test_the_hmac_is_over_the_raw_bytes(whatsapp: WhatsApp, phone: Phone) 
     assert bot.started[0].call.user.name == "Jörg / Ünal"
     delivery = await whatsapp.meta.wait_delivery("connect", call.id)
     assert delivery.attempt == 1
+
+
+# The application's own work
+
+
+async def test_the_applications_own_work_may_close_the_adapter(whatsapp: WhatsApp) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    closed = asyncio.Event()
+
+    async def work() -> None:
+        await adapter.close()
+        closed.set()
+
+    adapter.run_beside(work())
+    async with asyncio.timeout(30):
+        await closed.wait()
+
+
+async def test_the_applications_own_work_ends_with_the_adapter(whatsapp: WhatsApp) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    adapter.run_beside(work())
+    await started.wait()
+    assert await adapter.drain(timeout=30), "it is no call, and holds nothing up"
+    await adapter.close()
+    assert cancelled.is_set()
+
+
+async def test_errors_of_no_call_are_logged_with_advice(
+    whatsapp: WhatsApp, warnings: list[str]
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    await whatsapp.meta.deliver({"errors": [{"code": 131044, "title": "Payment"}]})
+    await adapter.drain(timeout=30)
+    assert any("131044 Payment" in line and "payment method" in line for line in warnings)

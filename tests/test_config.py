@@ -73,3 +73,25 @@ def test_secrets_are_not_in_the_repr() -> None:
     text = repr(WhatsAppConfig.from_env(ENVIRONMENT))
     for secret in ("EAA-token", "new-secret", "old-secret", "verify-me"):
         assert secret not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["turn:host:port", "stun:", "stun:h:", "http://h", "turn:h:3478?transport=sctp", "stun:[::1"],
+)
+def test_an_address_that_is_no_ice_server_is_named(url: str) -> None:
+    with pytest.raises(ConfigError, match="is no ICE server"):
+        WhatsAppConfig.from_env(ENVIRONMENT, ice_servers=(IceServer(url),))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "stun:h.example.com",
+        "stun:192.0.2.1:3478",
+        "turns:h:5349?transport=tcp",
+        "turn:[2001:db8::1]:3478",
+    ],
+)
+def test_addresses_of_ice_servers(url: str) -> None:
+    WhatsAppConfig.from_env(ENVIRONMENT, ice_servers=(IceServer(url),))

@@ -15,6 +15,7 @@ from pipecat_whatsapp.calls.dialler import DialResult
 from pipecat_whatsapp.calls.outcome import Outcome
 from pipecat_whatsapp.calls.permission import PermissionTemplate
 from pipecat_whatsapp.meta.events import CallPermissionReply, Event, User
+from pipecat_whatsapp.meta.permissions import ActionLimit, CallPermissions
 from pipecat_whatsapp.simulator import message_payloads
 from pipecat_whatsapp.simulator.messages import Template
 from pipecat_whatsapp.simulator.permissions import Permission
@@ -411,3 +412,68 @@ async def test_an_attempt_that_is_cancelled_while_the_user_thinks_calls_nobody(
     await prompt.accept()
     assert await served.drain(timeout=30)
     assert "connect" not in actions(whatsapp)
+
+
+# What an earlier request, or the end of the process, must not do
+
+
+@pytest.mark.parametrize("context", ["wamid.EARLIER", None])
+async def test_a_refusal_of_an_earlier_request_is_no_answer(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter, context: str | None
+) -> None:
+    whatsapp.meta.faults.late_responses["call_permissions"] = 0.3
+    calling = ask(served, phone.user)
+    refusal = message_payloads.permission_reply(
+        whatsapp.meta.account,
+        "wamid.R",
+        phone.user,
+        Permission(),
+        automatic=False,
+        context_id=context,
+        timestamp=1,
+    )
+    await whatsapp.meta.deliver(refusal, field="messages")
+    prompt = await phone.permission_prompt()
+    if context is not None:
+        await whatsapp.meta.deliver(refusal, field="messages")
+    await prompt.accept()
+    call = await phone.rings()
+    await call.pick_up()
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_nobody_is_asked_once_the_process_drains(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    await served.drain(timeout=0)
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.CANCELLED
+    assert actions(whatsapp) == []
+    assert phone.messages == []
+
+
+async def test_nobody_is_asked_when_the_process_drains_meanwhile(
+    whatsapp: WhatsApp,
+    phone: Phone,
+    served: WebhookAdapter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = served.graph.permissions.read
+
+    async def read_and_drain(number: str, user: User) -> CallPermissions:
+        permissions = await read(number, user)
+        await served.drain(timeout=0)
+        return permissions
+
+    monkeypatch.setattr(served.graph.permissions, "read", read_and_drain)
+    result = await served.call(phone.user, ask_permission=QUESTION)
+    assert result.outcome is Outcome.CANCELLED
+    assert actions(whatsapp) == ["call_permissions"]
+
+
+async def test_only_limits_that_are_used_up_say_when_they_let_go() -> None:
+    limits = [
+        ActionLimit(period="PT24H", max_allowed=1, current_usage=1, resets_at=1_790_000_000),
+        ActionLimit(period="P7D", max_allowed=2, current_usage=1, resets_at=1_790_500_000),
+    ]
+    assert permission.again_from(limits) == "; again from 2026-09-21 14:13 UTC"

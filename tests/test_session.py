@@ -12,8 +12,9 @@ from loguru import logger
 from bots import PlainBot
 from conftest import Reports, until
 from pipecat_whatsapp.calls import inbound, session, switchboard, watchdog
-from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
+from pipecat_whatsapp.calls.bot import Accept, WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.directory import MemoryDirectory
 from pipecat_whatsapp.calls.law import State
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
@@ -609,3 +610,63 @@ async def test_a_call_that_lasts_too_long_is_ended(
     assert report.cause is Cause.TIME_LIMIT
     assert report.answered
     await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+# What breaks
+
+
+async def test_a_task_that_breaks_ends_its_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(session, "watch", broken)
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "terminated"
+    report = await reports.next()
+    assert report.cause is Cause.BROKEN
+    assert "RuntimeError" in report.detail
+    await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+async def test_terms_that_cannot_be_sent_end_the_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    async def hook(call: Call) -> Accept:
+        return Accept(recording=True)  # type: ignore[arg-type]
+
+    await whatsapp.serve(PlainBot(), on_incoming_call=hook, on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() in ("terminated", "rejected")
+    assert (await reports.next()).cause is Cause.BROKEN
+
+
+async def test_a_directory_that_cannot_bury_keeps_nobody_waiting(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    class Failing(MemoryDirectory):
+        async def bury(self, call_id: str) -> None:
+            raise ConnectionError("no directory")
+
+    bot = PlainBot()
+    await whatsapp.serve(bot, directory=Failing(), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
+    assert bot.running == 0
+
+
+async def test_metas_codes_come_with_advice(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    assert call.meta_call is not None
+    await call.meta_call.hang_up(MetaErrorInfo(code=138021, title="No media"))
+    report = await reports.next()
+    assert "138021 No media" in report.detail
+    assert "UDP" in report.detail

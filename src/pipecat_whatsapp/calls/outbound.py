@@ -134,18 +134,17 @@ class OutboundSession(CallSession):
         await self._decided.wait()
 
     def is_told_of_by(self, event: CallEvent) -> bool:
-        """Whether an event tells the id of this call, since the answer to connect never will."""
-        if not self._reply_lost or self.call.id:
-            return False
-        if not isinstance(event, CallConnect | CallStatus | CallTerminate):
+        """Whether an event tells the id of this call, which the answer to connect has not told."""
+        if self.call.id or not isinstance(event, CallConnect | CallStatus | CallTerminate):
             return False
         if event.biz_opaque_callback_data != self._callback_data:
             return False
-        # What the application attached may be attached to other calls, too.
+        if self._order.biz_opaque_callback_data is None:
+            return True
+        # What the application attached may be attached to other calls, too: the last resort.
         ours, theirs = self.call.user, event.user
-        return self._order.biz_opaque_callback_data is None or bool(
-            {ours.phone, ours.user_id} & {theirs.phone, theirs.user_id} - {None}
-        )
+        same = {ours.phone, ours.user_id} & {theirs.phone, theirs.user_id} - {None}
+        return self._reply_lost and bool(same)
 
     def placed(self, call_id: str) -> None:
         """Meta has taken the call, and this is its id."""

@@ -193,18 +193,18 @@ def _hindrance(permissions: CallPermissions) -> NotAllowed | None:
         return NotAllowed(
             Outcome.LIMIT,
             "the user allows calls, but was called as often as Meta allows"
-            + _until(permissions.call_limits),
+            + again_from(permissions.call_limits),
         )
     if not permissions.can_request:
         return NotAllowed(
             Outcome.LIMIT,
             "the user does not allow calls, and was asked as often as Meta allows"
-            + _until(permissions.request_limits),
+            + again_from(permissions.request_limits),
         )
     return None
 
 
-def _until(limits: Sequence[ActionLimit]) -> str:
+def again_from(limits: Sequence[ActionLimit]) -> str:
     """When the limits that are used up let go, as far as Meta says."""
     used_up = [limit for limit in limits if limit.current_usage >= limit.max_allowed]
     resets = [limit.resets_at for limit in used_up if limit.resets_at is not None]
