@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipecat_whatsapp.calls.adapter import WebhookAdapter, WebhookResponse
+    from pipecat_whatsapp.calls.adapter import WebhookAdapter
     from pipecat_whatsapp.calls.bot import Accept, Bot, HoldBack, Reject, WhatsAppRunnerArguments
     from pipecat_whatsapp.calls.call import Call, CallReport
     from pipecat_whatsapp.calls.contact import Contact
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipecat_whatsapp.calls.law import State
     from pipecat_whatsapp.calls.outcome import Cause, Outcome
     from pipecat_whatsapp.calls.permission import PermissionTemplate
+    from pipecat_whatsapp.calls.response import WebhookResponse
     from pipecat_whatsapp.config import Timing, WhatsAppConfig
     from pipecat_whatsapp.errors import WhatsAppError
     from pipecat_whatsapp.media.quality import CallQuality
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "calls.adapter": ("WebhookAdapter", "WebhookResponse"),
+    "calls.adapter": ("WebhookAdapter",),
     "calls.bot": ("Accept", "Bot", "HoldBack", "Reject", "WhatsAppRunnerArguments"),
     "calls.call": ("Call", "CallReport"),
     "calls.contact": ("Contact",),
@@ -68,6 +69,7 @@ _MODULES = {
     "calls.law": ("State",),
     "calls.outcome": ("Cause", "Outcome"),
     "calls.permission": ("PermissionTemplate",),
+    "calls.response": ("WebhookResponse",),
     "config": ("Timing", "WhatsAppConfig"),
     "errors": ("WhatsAppError",),
     "media.quality": ("CallQuality",),

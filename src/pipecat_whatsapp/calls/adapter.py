@@ -10,13 +10,13 @@ import argparse
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call, CallReport
-from pipecat_whatsapp.calls.dial_door import DialDoor, told
+from pipecat_whatsapp.calls.dial_door import DialDoor
 from pipecat_whatsapp.calls.dialler import Dialler, DialResult
 from pipecat_whatsapp.calls.directory import CallDirectory, MemoryDirectory
 from pipecat_whatsapp.calls.hooks import (
@@ -30,10 +30,11 @@ from pipecat_whatsapp.calls.hooks import (
 from pipecat_whatsapp.calls.outbound import DialOrder
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.permission import PermissionTemplate
+from pipecat_whatsapp.calls.response import WebhookResponse, plain
 from pipecat_whatsapp.calls.session import CallSession
 from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.config import WhatsAppConfig
-from pipecat_whatsapp.errors import ConfigError, WebhookError
+from pipecat_whatsapp.errors import WebhookError
 from pipecat_whatsapp.meta.address import read_user
 from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.events import (
@@ -53,20 +54,6 @@ from pipecat_whatsapp.meta.webhook import (
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that cancelled bots, and the last words to Meta, get when the adapter closes."""
-
-
-class WebhookResponse(NamedTuple):
-    """What to answer to an HTTP request.
-
-    Parameters:
-        status: HTTP status.
-        headers: Response headers.
-        body: Response body.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class WebhookAdapter:
@@ -139,15 +126,15 @@ class WebhookAdapter:
         try:
             if method == "GET":
                 challenge = verify_subscription(query, self.config.verification_token)
-                return _response(200, challenge)
+                return plain(200, challenge)
             if method == "POST":
                 self._check(headers, body)
                 self._in_background(self._process(body))
-                return _response(200, "")
+                return plain(200, "")
         except WebhookError as error:
             logger.warning("Refused a webhook request: {}", error)
-            return _response(error.status, str(error))
-        return _response(405, "Only GET and POST are served here.")
+            return plain(error.status, str(error))
+        return plain(405, "Only GET and POST are served here.")
 
     async def handle_dial(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         """Answer one HTTP request to place a call, which is signed as webhooks are.
@@ -158,19 +145,10 @@ class WebhookAdapter:
         """
         try:
             self._check(headers, body)
-            request = self._door.admit(body)
-            result = await self.call(
-                request.to,
-                phone_number_id=request.phone_number_id,
-                ask_permission=request.ask_permission,
-                permission_timeout=request.permission_timeout,
-            )
+            return await self._door.serve(body, self.call)
         except WebhookError as error:
             logger.warning("Refused a request to place a call: {}", error)
-            return _response(error.status, str(error))
-        except ConfigError as error:
-            return _response(400, str(error))
-        return WebhookResponse(200, {"content-type": "application/json"}, told(result))
+            return plain(error.status, str(error))
 
     def _check(self, headers: Mapping[str, str], body: bytes) -> None:
         if len(body) > MAX_BODY_BYTES:
@@ -365,10 +343,6 @@ class WebhookAdapter:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_log_failure)
-
-
-def _response(status: int, text: str) -> WebhookResponse:
-    return WebhookResponse(status, {"content-type": "text/plain; charset=utf-8"}, text.encode())
 
 
 def _is_missed(report: CallReport) -> bool:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pipecat_whatsapp.calls.dialler import DialResult
-from pipecat_whatsapp.errors import WebhookError
+from pipecat_whatsapp.calls.response import WebhookResponse, plain
+from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text, token
 
 GOOD_FOR_SECONDS = 60.0
@@ -53,6 +54,32 @@ class DialDoor:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._seen: OrderedDict[str, float] = OrderedDict()
+
+    async def serve(
+        self, body: bytes, call: Callable[..., Awaitable[DialResult]]
+    ) -> WebhookResponse:
+        """Place the call that a request asks for.
+
+        Args:
+            body: Its raw bytes, with a signature that was checked.
+            call: Places calls, as `WebhookAdapter.call` does.
+
+        Raises:
+            WebhookError: The request is not let in.
+        """
+        request = self.admit(body)
+        try:
+            result = await call(
+                request.to,
+                phone_number_id=request.phone_number_id,
+                ask_permission=request.ask_permission,
+                permission_timeout=request.permission_timeout,
+            )
+        except ConfigError as error:
+            return plain(400, str(error))
+        call_id = result.call.id if result.call is not None else None
+        told = {"outcome": result.outcome.value, "detail": result.detail, "call_id": call_id}
+        return WebhookResponse(200, {"content-type": "application/json"}, json.dumps(told).encode())
 
     def admit(self, body: bytes) -> DialRequest:
         """Read a request.
@@ -96,11 +123,3 @@ class DialDoor:
         if nonce in self._seen or len(self._seen) >= MAX_NONCES:
             raise WebhookError("The request came before, or too many came at once.", status=403)
         self._seen[nonce] = now
-
-
-def told(result: DialResult) -> bytes:
-    """What to answer to a request, as JSON."""
-    call_id = result.call.id if result.call is not None else None
-    return json.dumps(
-        {"outcome": result.outcome.value, "detail": result.detail, "call_id": call_id}
-    ).encode()
