@@ -1,14 +1,52 @@
 from __future__ import annotations
 
+import asyncio
+import importlib.util
+import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pipecat.frames.frames import Frame, FunctionCallFromLLM, LLMContextFrame
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.llm_service import LLMService
 
+from bots import PlainBot
+from pipecat_whatsapp.calls.bot import Reject
+from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.demo import QUESTION
+from pipecat_whatsapp.simulator.graph import SimulatedMeta, SubscriptionError
+from pipecat_whatsapp.simulator.phone import ADA, Phone, PhoneCall
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from recordings import MOSTLY, share_found
-from terminal import run
+from terminal import run, running
+from whatsapp_world import variables
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+SOUNDS = EXAMPLES / "sounds"
+PATIENCE = 60.0
+BEN = User(phone="4915550003333", user_id="DE.900000000000000002", name="Ben")
+KEYS = ("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY")
+
+
+def load(name: str) -> Any:
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def hears(call: PhoneCall, name: str) -> None:
+    """Wait until a recorded sentence has been heard."""
+    async with asyncio.timeout(PATIENCE):
+        while share_found(SOUNDS / f"{name}.wav", call.recording.pcm) <= MOSTLY:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
 
 
 async def test_echo_says_back_what_it_hears(tmp_path: Path) -> None:
@@ -21,12 +59,210 @@ async def test_echo_says_back_what_it_hears(tmp_path: Path) -> None:
     assert share_found(QUESTION, heard) > MOSTLY
 
 
-@pytest.mark.parametrize("missing", ["DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY"])
-async def test_the_voice_agent_names_a_missing_key(missing: str) -> None:
-    keys = {"DEEPGRAM_API_KEY": "x", "OPENAI_API_KEY": "x", "CARTESIA_API_KEY": "x"}
-    environment = {**keys, missing: "", "PYTHON_DOTENV_DISABLED": "1"}
-    outcome = await run(EXAMPLES / "voice_agent.py", "-t", "whatsapp", environment=environment)
+async def subscribe(meta: SimulatedMeta, webhook_url: str) -> None:
+    """Send webhooks to a bot as soon as it serves them."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await meta.subscribe(webhook_url)
+            except SubscriptionError:
+                await asyncio.sleep(0.1)
+
+
+async def test_the_reminder_asks_calls_one_after_the_other_and_tells_what_came_of_it(
+    whatsapp: WhatsApp,
+) -> None:
+    meta, ada, ben = whatsapp.meta, await whatsapp.phone(ADA), await whatsapp.phone(BEN)
+    meta.business.settings.enable()
+    for user in (ADA, BEN):
+        meta.business.conversations.open_window(user)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = ["-t", "whatsapp", "--port", port, "--to", "nobody", f"+{BEN.phone}", f"+{ADA.phone}"]
+    environment = variables(meta.account, meta.graph_url) | {"PYTHON_DOTENV_DISABLED": "1"}
+    async with running(
+        EXAMPLES / "outbound_reminder.py", *command, environment=environment
+    ) as reminder:
+        await subscribe(meta, f"http://127.0.0.1:{port}/whatsapp")
+        await reminder.prints("nobody: The user cannot be told")
+        (await ben.permission_prompt(PATIENCE)).reject()
+        await reminder.prints(f"+{BEN.phone}: not permitted: the user declined to be called")
+        (await ada.permission_prompt(PATIENCE)).accept()
+        call = await ada.rings(PATIENCE)
+        await call.pick_up()
+        assert await call.ended(PATIENCE) == "terminated"
+        await reminder.prints(f"+{ADA.phone}: answered, bot hung up after")
+    assert share_found(SOUNDS / "reminder.wav", call.recording.pcm) > MOSTLY
+
+
+async def test_the_menu_does_what_the_keys_say(whatsapp: WhatsApp, phone: Phone) -> None:
+    menu = load("keypad_menu")
+    await whatsapp.serve(menu.bot)
+    call = await phone.dial()
+    await call.wait_sound(PATIENCE)
+    await call.press("1")
+    await hears(call, "hours")
+    assert share_found(SOUNDS / "menu.wav", call.recording.pcm) < MOSTLY
+    await call.press("2")
+    assert (await phone.message(PATIENCE)).text == menu.ADDRESS
+    await hears(call, "address")
+    await call.press("#")
+    assert await call.ended(PATIENCE) == "terminated"
+    assert share_found(SOUNDS / "farewell.wav", call.recording.pcm) > MOSTLY
+
+
+async def test_the_menu_says_that_a_message_could_not_be_sent(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    await whatsapp.serve(load("keypad_menu").bot)
+    whatsapp.meta.faults.fail["messages"] = [(400, 131026)]
+    call = await phone.dial()
+    await call.wait_sound(PATIENCE)
+    await call.press("2")
+    await hears(call, "failed")
+    assert not phone.messages
+
+
+async def test_a_menu_that_nobody_uses_hangs_up(
+    whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    menu = load("keypad_menu")
+    monkeypatch.setattr(menu, "SILENCE_SECONDS", 0.5)
+    await whatsapp.serve(menu.bot)
+    call = await phone.dial()
+    assert await call.ended(PATIENCE) == "terminated"
+    assert share_found(SOUNDS / "menu.wav", call.recording.pcm) > MOSTLY
+
+
+async def test_the_simulated_user_presses_keys(tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+    command = ["simulate", EXAMPLES / "keypad_menu.py", "--press", "9#", "--record", heard]
+    outcome = await run("-m", "pipecat_whatsapp.cli", *command)
+    assert outcome.code == 0, outcome
+    assert outcome.output.index("presses 9") < outcome.output.index("presses #")
+    assert share_found(SOUNDS / "farewell.wav", heard) > MOSTLY
+
+
+async def test_the_simulated_user_has_an_ordinary_telephone() -> None:
+    command = ["simulate", EXAMPLES / "keypad_menu.py", "--press", "1x"]
+    outcome = await run("-m", "pipecat_whatsapp.cli", *command)
+    assert outcome.code == 2
+    assert "0 to 9, * and #" in outcome.complaint
+
+
+@pytest.mark.parametrize("missing", KEYS)
+@pytest.mark.parametrize("example", ["voice agent", "receptionist"])
+async def test_an_example_names_a_missing_key(example: str, missing: str) -> None:
+    environment = {**dict.fromkeys(KEYS, "x"), missing: "", "PYTHON_DOTENV_DISABLED": "1"}
+    script = EXAMPLES / f"{example.replace(' ', '_')}.py"
+    outcome = await run(script, "-t", "whatsapp", environment=environment)
     assert outcome.code == 1
     assert outcome.complaint.splitlines()[-1] == (
-        f"The voice agent needs {missing} in the environment or in .env."
+        f"The {example} needs {missing} in the environment or in .env."
     )
+
+
+class Deaf(FrameProcessor):
+    """Stands for a service that hears or speaks."""
+
+    Settings = SimpleNamespace
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+
+
+class Model(LLMService):
+    """Stands for a language model: when it is asked first, it hands the caller over."""
+
+    Settings = SimpleNamespace
+    asked: list[str]
+
+    def __init__(self, *, settings: Any, **_: object) -> None:
+        super().__init__()
+        self.asked.append(settings.system_instruction)
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if not isinstance(frame, LLMContextFrame):
+            await self.push_frame(frame, direction)
+        elif len(frame.context.get_messages()) == 1:
+            arguments = {"summary": "Ada wants a book."}
+            call = FunctionCallFromLLM("hand_over", "call-1", arguments, frame.context)
+            await self.run_function_calls([call])
+
+
+@pytest.fixture
+def receptionist(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The receptionist, whose services are stood in for: they need keys."""
+    monkeypatch.setenv("PYTHON_DOTENV_DISABLED", "1")
+    for key in KEYS:
+        monkeypatch.setenv(key, "x")
+    monkeypatch.setattr(Model, "asked", [], raising=False)
+    services = {
+        "deepgram.stt": SimpleNamespace(DeepgramSTTService=Deaf),
+        "openai.llm": SimpleNamespace(OpenAILLMService=Model),
+        "cartesia.tts": SimpleNamespace(CartesiaTTSService=Deaf),
+    }
+    for name, stand_in in services.items():
+        monkeypatch.setitem(sys.modules, f"pipecat.services.{name}", stand_in)
+    return load("receptionist")
+
+
+async def test_the_receptionist_hands_over_to_a_colleague_by_message(
+    whatsapp: WhatsApp, phone: Phone, receptionist: Any
+) -> None:
+    colleague = await whatsapp.phone(BEN)
+    adapter = await whatsapp.serve(
+        receptionist.reception.desk(receptionist.FRONT_DESK),
+        on_incoming_call=receptionist.to_desk,
+        cli_args=receptionist.parser().parse_args(["--colleague", f"+{BEN.phone}"]),
+    )
+    await receptionist.reception.open(adapter)
+    assert adapter.config.max_calls == receptionist.MAX_CALLS
+    await colleague.send_text("I am here.")
+    call = await phone.dial(cta_payload="sales")
+    message = await colleague.message(PATIENCE)
+    assert message.text == f"Please call back +{ADA.phone}. Ada wants a book."
+    prompt = await phone.permission_prompt(PATIENCE)
+    assert prompt.text == "May a colleague call you back?"
+    assert receptionist.DESKS["sales"] in Model.asked[0]
+    await call.hang_up()
+
+
+async def test_the_receptionist_hands_over_only_where_there_is_a_colleague(
+    whatsapp: WhatsApp, phone: Phone, receptionist: Any
+) -> None:
+    adapter = await whatsapp.serve(PlainBot(), cli_args=receptionist.parser().parse_args([]))
+    await receptionist.reception.open(adapter)
+    call = SimpleNamespace(contact=SimpleNamespace())
+    names = [tool.__name__ for tool in receptionist.reception.tools(call)]
+    assert names == ["end_call", "send_message"]
+
+
+async def test_who_calls_while_all_lines_are_busy_gets_a_button(
+    whatsapp: WhatsApp, phone: Phone, receptionist: Any
+) -> None:
+    await whatsapp.serve(PlainBot(), on_missed_call=receptionist.on_missed_call, max_calls=0)
+    call = await phone.dial(cta_payload="support")
+    assert await call.ended() == "rejected"
+    message = await phone.message(PATIENCE)
+    assert message.call_button
+    assert "busy" in message.text
+
+
+async def test_who_calls_outside_business_hours_is_told_when_to_call(
+    whatsapp: WhatsApp, phone: Phone, receptionist: Any
+) -> None:
+    async def decline(_: Call) -> Reject:
+        return Reject("outside business hours")
+
+    await whatsapp.serve(
+        PlainBot(), on_incoming_call=decline, on_missed_call=receptionist.on_missed_call
+    )
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    assert "weekdays from 9" in (await phone.message(PATIENCE)).text
