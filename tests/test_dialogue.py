@@ -36,8 +36,10 @@ def test_a_choice_that_nobody_makes_names_the_option(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_without_consent_nothing_goes_on(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     typed(monkeypatch, answer)
-    with pytest.raises(ConfigError, match="--yes"):
+    with pytest.raises(ConfigError, match="--yes") as caught:
         Dialogue().demand("Replace it?")
+    # Other steps may have changed much before.
+    assert "Nothing was changed" not in str(caught.value)
 
 
 def test_consent_is_given_at_the_terminal_or_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,6 +288,43 @@ async def test_a_graph_that_cannot_be_reached_is_said(world: World) -> None:
     assert any(line.startswith("token No answer") for line in complaints(outcome)), outcome
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WHATSAPP_GRAPH_URL", "http://graph.example.com", "must begin with https://"),
+        ("WHATSAPP_GRAPH_VERSION", "latest", "Graph version cannot be used"),
+        ("WHATSAPP_TOKEN", "two words", "access token cannot be used"),
+    ],
+)
+async def test_a_graph_that_cannot_be_asked_spoils_no_other_check(
+    world: World, name: str, value: str, words: str
+) -> None:
+    world.environ[name] = value
+    outcome = await examine(world, "--url", world.bot_url)
+    assert outcome.code == 1
+    assert any(words in line and line.startswith("Graph API ") for line in complaints(outcome))
+    assert value not in outcome.output or name != "WHATSAPP_TOKEN"
+    assert "ok       signed webhook" in outcome.output
+    assert "ok       UDP" in outcome.output
+
+
+async def test_cures_name_the_number_where_there_are_several(world: World) -> None:
+    world.meta.business.settings.write({"status": "DISABLED"})
+    number = world.meta.account.phone_number_id
+    world.environ["WHATSAPP_PHONE_NUMBER_ID"] = f"{number},201"
+    outcome = await examine(world)
+    line = next(line for line in complaints(outcome) if line.startswith(f"calling of {number}"))
+    assert f"`pipecat-whatsapp settings set --phone-number-id {number} status=ENABLED`" in line
+
+
+async def test_a_probe_that_is_no_stun_server_is_not_taken_for_blocked_udp(world: World) -> None:
+    outcome = await world.command("doctor", "--stun", "127.0.0.1:3478")
+    assert outcome.code == 1
+    assert outcome.complaint == (
+        "'127.0.0.1:3478' is no STUN server: write it as stun:host:port.\n"
+    )
+
+
 async def test_blocked_udp_is_named_with_what_callers_will_experience() -> None:
     reason = await asyncio.to_thread(why_no_namespace)
     if reason is not None:

@@ -15,6 +15,8 @@ from pipecat_whatsapp.meta.calling_settings import (
     OpeningSpan,
     VoicemailSettings,
 )
+from pipecat_whatsapp.meta.graph import GraphClient
+from scripted_graph import ScriptedGraph, Step, error, hang_up
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOURS = CallHours(
@@ -67,6 +69,33 @@ def test_voicemail_must_wait_longer_than_the_bot_needs(
 ) -> None:
     settings = CallingSettings(voicemail=voicemail)
     assert account.check_voicemail(settings, 5.0).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("step", "verdict"),
+    [
+        (error(400, 190, "Error validating application."), Verdict.BROKEN),
+        (error(400, 4, "Application request limit reached"), Verdict.SKIPPED),
+        (error(500, 2, "Service temporarily unavailable"), Verdict.SKIPPED),
+        (error(429, 0), Verdict.SKIPPED),
+        (hang_up, Verdict.SKIPPED),
+    ],
+)
+async def test_the_secret_is_not_blamed_for_what_meta_cannot_do_now(
+    scripted: ScriptedGraph, graph: GraphClient, step: Step, verdict: Verdict
+) -> None:
+    scripted.steps = [step]
+    found = await account.check_app_secret(graph, "300", "a secret")
+    assert found.verdict is verdict
+
+
+async def test_an_app_that_cannot_be_asked_for_is_broken(
+    scripted: ScriptedGraph, graph: GraphClient
+) -> None:
+    found = await account.check_app_secret(graph, "an app", "a secret")
+    assert found.verdict is Verdict.BROKEN
+    assert "app id" in found.what
+    assert scripted.heard == []
 
 
 def test_a_number_of_the_whatsapp_business_app_cannot_be_called() -> None:

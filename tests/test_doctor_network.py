@@ -7,10 +7,12 @@ import pytest
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from conftest import wait_for_stun
+from pipecat_whatsapp.doctor import network, turn
 from pipecat_whatsapp.doctor.finding import Finding, Verdict
 from pipecat_whatsapp.doctor.network import NetworkFacts, examine_network, judge
 from pipecat_whatsapp.doctor.stun import Address, StunAnswer, host_and_port
 from pipecat_whatsapp.doctor.turn import TurnAnswer
+from pipecat_whatsapp.media.gathering import STUN_TIMEOUT, TURN_TIMEOUT
 from stun_server import stun_server
 
 PRIVATE, PUBLIC = "192.168.1.7", "8.8.4.4"
@@ -64,6 +66,14 @@ def test_a_relay_carries_calls_where_udp_is_blocked() -> None:
     assert judged(facts, RELAY.url).verdict is Verdict.OK
 
 
+def test_a_server_that_answers_after_calls_have_given_it_up_is_no_help() -> None:
+    slow = replace(seen(ONE, (PUBLIC, 6000)), seconds=STUN_TIMEOUT * 2)
+    finding = judged(NetworkFacts((PRIVATE,), probes=(), stun=(slow,)), slow.url)
+    assert finding.verdict is Verdict.WARNING
+    assert f"{STUN_TIMEOUT:g} s" in finding.what
+    assert turn.PATIENCE == TURN_TIMEOUT
+
+
 def test_names_that_cannot_be_resolved_are_not_taken_for_blocked_udp() -> None:
     facts = NetworkFacts((PRIVATE,), probes=(UNRESOLVED,))
     assert judged(facts, "UDP").verdict is Verdict.SKIPPED
@@ -92,7 +102,10 @@ def test_a_host_without_an_address_is_broken() -> None:
     assert judged(replace(BLOCKED, candidates=()), "candidates").verdict is Verdict.BROKEN
 
 
-async def test_a_real_network_is_examined(turn_url: str) -> None:
+async def test_a_real_network_is_examined(
+    turn_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "STUN_TIMEOUT", 60.0)
     await asyncio.to_thread(wait_for_stun, host_and_port(turn_url)[1])
     async with stun_server(seen=(PUBLIC, 6000)) as one, stun_server(seen=(PUBLIC, 6001)) as other:
         servers = [IceServer([one, turn_url], "ada", "secret")]

@@ -29,6 +29,7 @@ async def test_a_lost_request_is_sent_again() -> None:
     async with stun_server(silent=2) as url:
         (answer,) = await stun.ask([url])
     assert answer.mapped is not None
+    assert answer.seconds >= stun.RETRANSMISSIONS[2]
 
 
 async def test_what_is_no_answer_to_the_request_is_not_taken_for_one() -> None:

@@ -5,20 +5,26 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from pipecat_whatsapp.doctor.finding import Verdict
 from pipecat_whatsapp.doctor.webhook import Visit, examine_webhook, fault_of, verify
+from pipecat_whatsapp.errors import WebhookError
+from pipecat_whatsapp.meta.webhook import verify_subscription
 
 
 @asynccontextmanager
-async def careless_bot(*, status: int = 200, greeting: str = "") -> AsyncIterator[str]:
-    """A webhook that echoes the challenge to everybody, and answers every POST alike."""
+async def careless_bot(*, status: int | None = 200, greeting: str = "") -> AsyncIterator[str]:
+    """A webhook that echoes the challenge to everybody, and answers every POST alike, if at all."""
 
     async def challenge(request: web.Request) -> web.Response:
         return web.Response(text=greeting + request.query["hub.challenge"])
 
-    async def take(_: web.Request) -> web.Response:
-        return web.Response(status=status)
+    async def take(request: web.Request) -> web.Response:
+        if status is None:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=status or 200)
 
     app = web.Application()
     app.router.add_get("/whatsapp", challenge)
@@ -40,6 +46,52 @@ async def test_a_bot_that_takes_unsigned_webhooks_is_broken() -> None:
     assert address.verdict is signed.verdict is Verdict.OK
     assert unsigned.verdict is Verdict.BROKEN
     assert "anybody could forge" in unsigned.what
+
+
+async def test_a_bot_that_answers_no_webhook_is_not_said_to_let_strangers_in() -> None:
+    async with careless_bot(status=None) as url:
+        _, signed, unsigned = await examine_webhook(
+            url, verification_token="v", app_secret="s", bot_url=url
+        )
+    assert signed.verdict is Verdict.BROKEN
+    assert unsigned.verdict is Verdict.WARNING
+    assert "is not answered" in signed.what
+    assert "is not answered" in unsigned.what
+
+
+@asynccontextmanager
+async def answering(status: int, text: str) -> AsyncIterator[str]:
+    """What answers every request alike."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/whatsapp"))
+
+
+async def test_a_proxy_that_refuses_is_not_taken_for_a_bot_with_another_token() -> None:
+    async with answering(403, "Forbidden") as url, careless_bot() as bot_url:
+        assert (await verify(url, "v")).visit is Visit.SOMETHING_ELSE
+        address, *_ = await examine_webhook(
+            url, verification_token="v", app_secret="s", bot_url=bot_url
+        )
+    assert address.verdict is Verdict.BROKEN
+    assert "HTTP 403" in address.what
+    assert "verification token" not in address.what
+
+
+async def test_a_bot_here_with_another_token_is_found_behind_a_proxy_that_hides_its_words() -> None:
+    with pytest.raises(WebhookError) as refused:
+        verify_subscription({}, "v")
+    async with answering(403, "Forbidden") as url, answering(403, str(refused.value)) as bot_url:
+        address, *_ = await examine_webhook(
+            url, verification_token="v", app_secret="s", bot_url=bot_url
+        )
+    assert f"the bot at {bot_url}" in address.what
+    assert "another verification token" in address.what
 
 
 async def test_a_bot_that_fails_on_webhooks_is_broken() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -101,6 +102,35 @@ async def test_setup_is_safe_to_repeat(world: World) -> None:
     assert world.env_file.read_bytes() == written
     for words in ("has it all already", "gets its webhooks already", "is switched on already"):
         assert words in outcome.output
+
+
+async def test_a_complete_env_file_is_for_its_owner_only_too(world: World) -> None:
+    port = free_port()
+    await set_up(world, port=port)
+    world.env_file.chmod(0o644)
+    assert (await set_up(world, port=port)).code == 0
+    assert world.env_file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_setup_is_safe_to_repeat_with_a_comma_in_the_verification_token(
+    world: World,
+) -> None:
+    world.env_file.write_text("WHATSAPP_WEBHOOK_VERIFICATION_TOKEN='one, two'\n")
+    port = free_port()
+    assert (await set_up(world, port=port)).code == 0
+    written = world.env_file.read_bytes()
+    assert (await set_up(world, port=port)).code == 0
+    assert world.env_file.read_bytes() == written
+
+
+async def test_what_the_app_has_already_is_not_subscribed_again(world: World) -> None:
+    port = free_port()
+    await set_up(world, port=port)
+    seen = len(world.meta.requests)
+    outcome = await set_up(world, port=port)
+    assert outcome.code == 0, outcome
+    assert "go to http" in outcome.output
+    assert not [r for r in world.meta.requests[seen:] if r.method == "POST"]
 
 
 async def test_a_bot_that_runs_answers_the_verification_itself(world: World) -> None:
@@ -260,6 +290,27 @@ async def test_a_tunnel_is_started_and_stays_open(world: World) -> None:
         outcome = await command.ends()
     assert outcome.code == 130, outcome
     assert "Traceback" not in outcome.complaint
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_tunnel_ends_with_the_command(world: World, number: signal.Signals) -> None:
+    tools = world.folder / "tools"
+    tools.mkdir()
+    (tools / "ngrok").write_text(NGROK.replace("exec", 'echo $$ > "$(dirname "$0")/pid"\nexec'))
+    (tools / "ngrok").chmod(0o755)
+    account = world.meta.account
+    async with running(
+        *CLI, "setup", "--token", account.token, "--app-secret", account.app_secret,
+        "--port", free_port(), "--env-file", world.env_file,
+        environment={**world.environ, "PATH": f"{tools}:/usr/bin:/bin", "PYTHONUNBUFFERED": "1"},
+    ) as command:  # fmt: skip
+        await command.prints("ngrok stays open until Ctrl-C")
+        command.send(number)
+        outcome = await command.ends()
+    assert outcome.code == 128 + number, outcome
+    assert "Traceback" not in outcome.complaint
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tools / "pid").read_text()), 0)
 
 
 async def test_without_an_address_or_a_tunnel_it_says_what_to_do(world: World) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import until
 from pipecat_whatsapp.commands import tunnel
 from pipecat_whatsapp.commands.tunnel import open_tunnel
 from pipecat_whatsapp.errors import ConfigError
@@ -12,7 +13,22 @@ CLOUDFLARED = """#!/bin/sh
 echo "INF Requesting new quick Tunnel on trycloudflare.com..." >&2
 echo "$@" > "$(dirname "$0")/arguments"
 echo "INF |  https://four-random-words-here.trycloudflare.com   |" >&2
-yes "INF more than a pipe holds" >&2
+exec yes "INF more than a pipe holds" >&2
+"""
+
+CLOUDFLARED_OFFLINE = """#!/bin/sh
+echo 'failed to request quick Tunnel: Post "https://api.trycloudflare.com/tunnel": no such host'
+exit 1
+"""
+
+CLOUDFLARED_AT_LENGTH = """#!/bin/sh
+head -c 300000 /dev/zero | tr '\\0' x
+echo
+echo "https://four-random-words-here.trycloudflare.com"
+head -c 300000 /dev/zero | tr '\\0' x
+echo
+touch "$(dirname "$0")/through"
+exec sleep 1000
 """
 
 NGROK = """#!/bin/sh
@@ -50,6 +66,20 @@ async def test_cloudflared_tells_an_address_that_leads_to_the_port(tools: Path) 
         assert opened.process.returncode is None
     assert opened.process.returncode is not None
     assert "--url http://127.0.0.1:7860" in (tools / "arguments").read_text()
+
+
+async def test_the_address_of_cloudflared_s_own_service_is_no_tunnel(tools: Path) -> None:
+    install(tools, "cloudflared", CLOUDFLARED_OFFLINE)
+    with pytest.raises(ConfigError, match="failed to request quick Tunnel"):
+        async with open_tunnel(7860):
+            raise AssertionError("there is no tunnel")
+
+
+async def test_a_line_of_any_length_does_not_end_a_tunnel(tools: Path) -> None:
+    install(tools, "cloudflared", CLOUDFLARED_AT_LENGTH)
+    async with open_tunnel(7860) as opened:
+        await until(lambda: (tools / "through").exists())
+    assert opened.process.returncode is not None
 
 
 async def test_ngrok_serves_where_there_is_no_cloudflared(tools: Path) -> None:

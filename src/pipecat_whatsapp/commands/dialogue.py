@@ -64,7 +64,7 @@ class Dialogue:
             agreed = False
         if not agreed:
             raise ConfigError(
-                f"Nothing was changed, because there was no yes to {question!r}: "
+                f"It goes no further, because there was no yes to {question!r}: "
                 "run it again with --yes to agree."
             )
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipecat_whatsapp.commands import environment, terminal
+from pipecat_whatsapp.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pipecat_whatsapp.doctor.finding import Finding
     from pipecat_whatsapp.doctor.patient import Patient
+    from pipecat_whatsapp.meta.graph import GraphClient
 
 STYLES = {"ok": "green", "warning": "yellow", "broken": "bold red", "skipped": "dim"}
 
@@ -51,7 +53,6 @@ def doctor(
         patient = _patient(environ, ice_server, stun, options)
         return await _examine(patient, _ignore if as_json else _show)
 
-    terminal.quieten()
     findings = terminal.run(examine())
     if as_json:
         typer.echo(json.dumps([_plain(finding) for finding in findings], indent=2))
@@ -85,9 +86,12 @@ async def _examine(patient: Patient, tell: Callable[[Finding], None]) -> list[Fi
 
     findings = []
     async with AsyncExitStack() as stack:
-        graph = None
+        graph: GraphClient | ConfigError | None = None
         if patient.environ.get(environment.TOKEN, "").strip():
-            graph = await stack.enter_async_context(environment.open_graph(patient.environ))
+            try:
+                graph = await stack.enter_async_context(environment.open_graph(patient.environ))
+            except ConfigError as error:
+                graph = error
         async for finding in examine(patient, graph):
             tell(finding)
             findings.append(finding)

@@ -35,9 +35,8 @@ def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[
         for name in new:
             if found.get(name):
                 dialogue.demand(f"{name} in {path.name} has another value. Replace it?")
-        if new:
-            path.touch(mode=0o600)
-            path.chmod(0o600)
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         for name, value in new.items():
             set_key(path, name, value, quote_mode="auto")
     except (OSError, ValueError) as error:
@@ -47,4 +46,4 @@ def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[
 
 def _holds(found: Mapping[str, str], name: str, value: str) -> bool:
     """Whether a variable has a value, alone or as one of several."""
-    return value in values(found, name)
+    return value == found.get(name) or value in values(found, name)

@@ -48,7 +48,6 @@ def setup(
 ) -> None:
     """Set up a WhatsApp number for calls: Meta's side, and .env. Safe to repeat."""
     order = _Order(token, app_secret, url, port, waba, phone_number_id, env_file)
-    terminal.quieten()
     terminal.run(_set_up(order, Dialogue(agrees=yes)))
 
 

@@ -13,7 +13,7 @@ from pipecat_whatsapp.doctor.at_meta import wabas
 from pipecat_whatsapp.doctor.finding import Finding, Verdict
 from pipecat_whatsapp.doctor.subscription import FIELDS, app_subscription, override_of
 from pipecat_whatsapp.errors import ConfigError
-from pipecat_whatsapp.meta.account import PhoneNumber, TokenInfo
+from pipecat_whatsapp.meta.account import PhoneNumber, Subscription, TokenInfo
 from pipecat_whatsapp.meta.graph import GraphClient
 
 
@@ -111,6 +111,9 @@ async def subscribe_app(
             f"The app's webhooks go to {before.callback_url}. Send them to {webhook.url}?"
         )
     fields = sorted({*FIELDS, *(before.fields if before else ())})
+    if before is not None and _is_set_up(before, webhook):
+        dialogue.say("Webhooks", f"{', '.join(fields)} go to {webhook.url} already")
+        return
     await graph.account.subscribe_app(*app, webhook.url, webhook.verification_token, fields)
     dialogue.say("Webhooks", f"{', '.join(fields)} go to {webhook.url}")
 
@@ -167,6 +170,10 @@ def _demand(finding: Finding, dialogue: Dialogue) -> None:
             f"The {finding.name}: {finding.what}{f': {finding.cure}' if finding.cure else ''}."
         )
     dialogue.say(finding.name.capitalize(), finding.what)
+
+
+def _is_set_up(found: Subscription, webhook: Webhook) -> bool:
+    return found.active and found.callback_url == webhook.url and FIELDS.keys() <= set(found.fields)
 
 
 def _named(number: PhoneNumber) -> str:

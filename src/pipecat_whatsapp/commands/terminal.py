@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import typer
 
 from pipecat_whatsapp.errors import WhatsAppError
 
+ENDING = [number for number in signal.Signals if number.name in ("SIGTERM", "SIGHUP")]
+
 _T = TypeVar("_T")
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a command's work to its end; an error of this package becomes its one sentence."""
+    """Run a command's work to its end; an error of this package becomes its one sentence.
+
+    As with Ctrl-C, other signals that end a program let the work clean up first.
+    """
+    received = [signal.SIGINT]
+    quieten()
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_ended(work, received))
     except WhatsAppError as error:
         fail(str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + received[-1]) from None
+
+
+async def _until_ended(work: Coroutine[Any, Any, _T], received: list[signal.Signals]) -> _T:
+    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(work)
+
+    def end(number: signal.Signals) -> None:
+        received.append(number)
+        working.cancel()
+
+    for number in ENDING:
+        # Who started us may have it ignored, as nohup does.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            # Windows has no such handlers.
+            with suppress(NotImplementedError):
+                loop.add_signal_handler(number, end, number)
+    return await working
 
 
 def fail(why: str) -> NoReturn:

@@ -18,7 +18,8 @@ START_PATIENCE = 30.0
 
 STOP_PATIENCE = 5.0
 
-_CLOUDFLARED_URL = re.compile(r"https://[a-z0-9-]+\.trycloudflare\.com")
+# A failure names the service's own address, which is no tunnel.
+_CLOUDFLARED_URL = re.compile(r"https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ async def open_tunnel(port: int) -> AsyncIterator[Tunnel]:
     finally:
         await _stop(process)
         if reading is not None:
-            await reading
+            # Something that the program started may still hold the pipe.
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 async def _wait_for_url(program: _Program, process: Process) -> str:
@@ -98,9 +101,15 @@ async def _wait_for_url(program: _Program, process: Process) -> str:
 
 
 async def _lines(process: Process) -> AsyncIterator[str]:
-    if process.stdout is not None:
-        while line := await process.stdout.readline():
-            yield line.decode(errors="replace").strip()
+    assert process.stdout is not None
+    line = None
+    while line != b"":
+        try:
+            line = await process.stdout.readline()
+        except ValueError:
+            # Longer than any line that is looked for.
+            continue
+        yield line.decode(errors="replace").strip()
 
 
 async def _read_on(process: Process) -> None:

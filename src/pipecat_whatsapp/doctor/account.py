@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warning
-from pipecat_whatsapp.errors import GraphError, GraphRequestError
+from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warning, what_and_cure
+from pipecat_whatsapp.errors import ConfigError, GraphError, GraphRequestError
 from pipecat_whatsapp.meta.account import PhoneNumber, TokenInfo
 from pipecat_whatsapp.meta.calling_settings import DAYS, CallHours, CallingSettings
 from pipecat_whatsapp.meta.graph import GraphClient
@@ -14,6 +14,8 @@ from pipecat_whatsapp.meta.graph import GraphClient
 SCOPES = ("whatsapp_business_messaging", "whatsapp_business_management")
 EXPIRY_WARNING = 7 * 86_400
 """Seconds before a token's end from which on it is worth a warning."""
+
+SET = "pipecat-whatsapp settings set"
 
 SYSTEM_USER_ADVICE = (
     "make a token of a system user that never expires, with whatsapp_business_messaging and "
@@ -42,15 +44,17 @@ async def check_app_secret(graph: GraphClient, app_id: str, app_secret: str) -> 
     """Is it the secret of the token's app, so that we can tell Meta's webhooks from others?"""
     try:
         await graph.account.inspect_token(app_id, app_secret)
-    except GraphRequestError as error:
+    except GraphError as error:
+        if error.retryable or not isinstance(error, GraphRequestError):
+            return skipped("app secret", str(error))
         return broken(
             "app secret",
             f"WHATSAPP_APP_SECRET is not that of app {app_id} ({error.meta_message or 'refused'}): "
             "every webhook would be refused",
             "copy it from App settings > Basic of that app",
         )
-    except GraphError as error:
-        return skipped("app secret", str(error))
+    except ConfigError as error:
+        return broken("app secret", *what_and_cure(error))
     return ok("app secret", f"is that of app {app_id}")
 
 
@@ -89,13 +93,13 @@ def check_calling(settings: CallingSettings) -> Finding:
     """Is calling switched on?"""
     if settings.status != "ENABLED":
         return broken(
-            "calling", "is switched off", "run `pipecat-whatsapp settings set status=ENABLED`"
+            "calling", "is switched off", f"run `{SET} status=ENABLED`"
         )
     if settings.call_icon_visibility != "DEFAULT":
         return warning(
             "calling",
             f"is on, but users see no call icon ({settings.call_icon_visibility})",
-            "run `pipecat-whatsapp settings set call_icon_visibility=DEFAULT`",
+            f"run `{SET} call_icon_visibility=DEFAULT`",
         )
     return ok("calling", "is switched on")
 
@@ -124,7 +128,7 @@ def check_sip(settings: CallingSettings) -> Finding:
         return broken(
             "SIP",
             "is on: calls go to a SIP server, no webhook comes, and Graph refuses calls (131055)",
-            "run `pipecat-whatsapp settings set sip.status=DISABLED`",
+            f"run `{SET} sip.status=DISABLED`",
         )
     return ok("SIP", "is off")
 
@@ -136,7 +140,7 @@ def check_key_exchange(settings: CallingSettings) -> Finding:
             "key exchange",
             f"is {settings.srtp_key_exchange_protocol}, which WebRTC does not speak: "
             "every call is rejected",
-            "run `pipecat-whatsapp settings set srtp_key_exchange_protocol=DTLS`",
+            f"run `{SET} srtp_key_exchange_protocol=DTLS`",
         )
     return ok("key exchange", "is DTLS")
 
@@ -156,7 +160,7 @@ def check_hours(hours: CallHours, now: float) -> Finding:
     return warning(
         "call hours",
         f"are closed now ({here:%A %H:%M} {hours.timezone_id}): no call comes",
-        "wait, or run `pipecat-whatsapp settings set call_hours.status=DISABLED`",
+        f"wait, or run `{SET} call_hours.status=DISABLED`",
     )
 
 
@@ -185,7 +189,7 @@ def check_voicemail(settings: CallingSettings, answer_time: float) -> Finding:
         return broken(
             "voicemail",
             f"takes calls after {timeout} s, but the bot needs up to {answer_time:g} s to answer",
-            "run `pipecat-whatsapp settings set voicemail.timeout_seconds=30`, or make the bot "
+            f"run `{SET} voicemail.timeout_seconds=30`, or make the bot "
             "faster and tell --answer-time",
         )
     return ok("voicemail", f"waits {timeout} s, longer than the bot needs ({answer_time:g} s)")

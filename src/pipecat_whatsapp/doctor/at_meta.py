@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 
 from pipecat_whatsapp.doctor import account, subscription
-from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, skipped
+from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, skipped, what_and_cure
 from pipecat_whatsapp.doctor.patient import Patient
 from pipecat_whatsapp.errors import GraphError, GraphRequestError, WhatsAppError
 from pipecat_whatsapp.meta.account import PhoneNumber, TokenInfo
@@ -153,7 +153,8 @@ class AtMeta:
     def _of_number(self, finding: Finding, number_id: str) -> Finding:
         if len(self._patient.phone_number_ids) == 1:
             return finding
-        return replace(finding, name=f"{finding.name} of {number_id}")
+        cure = finding.cure.replace(account.SET, f"{account.SET} --phone-number-id {number_id}")
+        return replace(finding, name=f"{finding.name} of {number_id}", cure=cure)
 
 
 def wabas(info: TokenInfo) -> tuple[str, ...]:
@@ -166,5 +167,5 @@ def refused(name: str, error: WhatsAppError, cure: str) -> Finding:
     """What a refusal of Meta, or its silence, means for a check."""
     if isinstance(error, GraphRequestError):
         return broken(name, f"Meta refuses it: {error.meta_message}", error.advice or cure)
-    what, _, advice = str(error).partition(": ")
+    what, advice = what_and_cure(error)
     return broken(name, what, advice or cure)

@@ -6,17 +6,20 @@ from collections.abc import AsyncIterator
 
 from pipecat_whatsapp.doctor import network, variables, webhook
 from pipecat_whatsapp.doctor.at_meta import AtMeta
-from pipecat_whatsapp.doctor.finding import Finding, skipped
+from pipecat_whatsapp.doctor.finding import Finding, broken, skipped, what_and_cure
 from pipecat_whatsapp.doctor.patient import Patient
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.graph import GraphClient
 
 
-async def examine(patient: Patient, graph: GraphClient | None) -> AsyncIterator[Finding]:
+async def examine(
+    patient: Patient, graph: GraphClient | ConfigError | None
+) -> AsyncIterator[Finding]:
     """Run every check; one that fails spoils no other.
 
     Args:
         patient: What is examined.
-        graph: The Graph API; None when there is no token to ask it with.
+        graph: The Graph API, or why it cannot be asked; None when there is no token to ask with.
     """
     for finding in variables.examine_versions():
         yield finding
@@ -25,6 +28,8 @@ async def examine(patient: Patient, graph: GraphClient | None) -> AsyncIterator[
     url, app_secret = patient.url, next(iter(patient.app_secrets), None)
     if graph is None:
         yield skipped("token", "Meta cannot be asked without one")
+    elif isinstance(graph, ConfigError):
+        yield broken("Graph API", *what_and_cure(graph))
     else:
         meta = AtMeta(patient, graph)
         async for finding in meta.findings():

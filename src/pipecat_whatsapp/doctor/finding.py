@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pipecat_whatsapp.errors import WhatsAppError
+
 
 class Verdict(Enum):
     """How serious a finding is.
@@ -57,3 +59,9 @@ def broken(name: str, what: str, cure: str) -> Finding:
 def skipped(name: str, what: str, cure: str = "") -> Finding:
     """Something could not be checked."""
     return Finding(name, Verdict.SKIPPED, what, cure)
+
+
+def what_and_cure(error: WhatsAppError) -> tuple[str, str]:
+    """An error's sentence in two: what happened, and what to do, which stands last."""
+    what, colon, cure = str(error).removesuffix(".").rpartition(": ")
+    return (what, cure) if colon else (cure, "")

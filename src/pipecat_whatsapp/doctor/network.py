@@ -15,6 +15,7 @@ from pipecat_whatsapp.doctor import stun, turn
 from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warning
 from pipecat_whatsapp.doctor.stun import StunAnswer
 from pipecat_whatsapp.doctor.turn import TurnAnswer
+from pipecat_whatsapp.media.gathering import STUN_TIMEOUT
 
 STUN_SERVERS = ("stun:stun.l.google.com:19302", "stun:stun.cloudflare.com:3478")
 """Public servers of two operators, asked whether UDP gets out."""
@@ -164,11 +165,12 @@ def judge_sound(facts: NetworkFacts) -> Finding:
 
 
 def _judge_stun(answer: StunAnswer) -> Finding:
-    if answer.mapped:
+    if answer.mapped and answer.seconds <= STUN_TIMEOUT:
         return ok(answer.url, f"answers: the world sees {_shown(answer)}")
+    slow = f"it took {answer.seconds:.1f} s to answer, and calls wait {STUN_TIMEOUT:g} s"
     return warning(
         answer.url,
-        f"{answer.why}, so every call waits for it in vain",
+        f"{answer.why or slow}, so every call waits for it in vain",
         "remove it from --ice-servers: Meta's relays need no STUN server",
     )
 

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class StunAnswer:
         local: The address that the request left from; None when there is no route.
         mapped: The address that it was seen from; None when no answer came.
         why: Why there is no answer.
+        seconds: How long the answer took, from the name on.
     """
 
     url: str
@@ -45,6 +47,7 @@ class StunAnswer:
     local: Address | None = None
     mapped: Address | None = None
     why: str = ""
+    seconds: float = 0.0
 
 
 class _Client(asyncio.DatagramProtocol):
@@ -83,6 +86,7 @@ async def ask(urls: Sequence[str]) -> list[StunAnswer]:
 
 
 async def _ask(transport: asyncio.DatagramTransport, client: _Client, url: str) -> StunAnswer:
+    began = time.monotonic()
     try:
         server = await _resolve(url)
     except (OSError, UnicodeError):
@@ -97,7 +101,8 @@ async def _ask(transport: asyncio.DatagramTransport, client: _Client, url: str) 
     sending = asyncio.create_task(_send(transport, bytes(request), server))
     try:
         async with asyncio.timeout(PATIENCE):
-            return StunAnswer(url, server, local, await answer)
+            mapped = await answer
+        return StunAnswer(url, server, local, mapped, seconds=time.monotonic() - began)
     except TimeoutError:
         return StunAnswer(url, server, local, why="no answer came")
     finally:

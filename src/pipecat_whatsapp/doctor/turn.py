@@ -12,9 +12,10 @@ from aioice import stun, turn
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.doctor.stun import UNRESOLVED, Address, host_and_port, network_reason
+from pipecat_whatsapp.media.gathering import TURN_TIMEOUT
 
-PATIENCE = 5.0
-"""Seconds that a server gets for an allocation."""
+PATIENCE = TURN_TIMEOUT
+"""Seconds that a server gets for an allocation, as in a call."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ async def allocate(server: IceServer) -> TurnAnswer:
     except stun.TransactionFailed as error:
         return TurnAnswer(url, why=_refusal(error))
     except (TimeoutError, stun.TransactionTimeout):
-        return TurnAnswer(url, why=f"no answer came in {PATIENCE:.0f} s")
+        return TurnAnswer(url, why=f"no answer came in {PATIENCE:g} s")
     except ssl.SSLError as error:
         return TurnAnswer(url, why=f"TLS fails: {error.reason or error}")
     except (socket.gaierror, UnicodeError):

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pipecat_whatsapp.config import REQUIRED_VARIABLES, WhatsAppConfig
-from pipecat_whatsapp.doctor.finding import Finding, broken, ok, warning
+from pipecat_whatsapp.doctor.finding import Finding, broken, ok, warning, what_and_cure
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.graph import DEFAULT_GRAPH_URL
 
@@ -37,8 +37,7 @@ def examine_variables(environ: Mapping[str, str]) -> list[Finding]:
     try:
         config = WhatsAppConfig.from_env(environ)
     except ConfigError as error:
-        what, _, cure = str(error).partition(": ")
-        return [broken("variables", what, cure)]
+        return [broken("variables", *what_and_cure(error))]
     if config.graph_url != DEFAULT_GRAPH_URL:
         return [
             warning(

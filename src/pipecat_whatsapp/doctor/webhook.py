@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, ok, skipped
+from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, ok, skipped, warning
 from pipecat_whatsapp.doctor.stun import network_reason
 from pipecat_whatsapp.meta.checks import is_loopback
+from pipecat_whatsapp.meta.webhook import TOKEN_REFUSED
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
 
@@ -75,7 +76,8 @@ async def verify(url: str, verification_token: str) -> Verification:
         return Verification(Visit.UNREACHABLE, _why(error))
     if response.status == 200 and body == challenge.encode():
         return Verification(Visit.VERIFIED, "answers with the challenge")
-    if response.status in (401, 403):
+    # A proxy before the bot may refuse too.
+    if response.status == 403 and body == TOKEN_REFUSED.encode():
         return Verification(Visit.REFUSED, f"refuses (HTTP {response.status})")
     return Verification(Visit.SOMETHING_ELSE, f"answers HTTP {response.status}, no challenge")
 
@@ -121,13 +123,12 @@ async def _check_address(url: str, verification_token: str, bot_url: str) -> Fin
     if found.visit is Visit.VERIFIED:
         return ok(name, f"{url} leads to the bot, which knows the verification token")
     if found.visit is Visit.REFUSED:
-        return broken(
-            name,
-            f"the bot at {url} {found.told}: it runs with another verification token",
-            "start it again with the WHATSAPP_WEBHOOK_VERIFICATION_TOKEN that stands in .env",
-        )
+        return _another_token(name, url, found)
     what = f"{url} {'cannot be reached: ' if found.visit is Visit.UNREACHABLE else ''}{found.told}"
-    if (await verify(bot_url, verification_token)).visit is Visit.UNREACHABLE:
+    here = await verify(bot_url, verification_token)
+    if here.visit is Visit.REFUSED:
+        return _another_token(name, bot_url, here)
+    if here.visit is Visit.UNREACHABLE:
         return broken(
             name,
             f"{what}; nor does a bot answer at {bot_url}",
@@ -138,6 +139,14 @@ async def _check_address(url: str, verification_token: str, bot_url: str) -> Fin
         f"{what}, though a bot answers at {bot_url}",
         "start the tunnel or the reverse proxy, and run `pipecat-whatsapp setup` if its address "
         "is a new one",
+    )
+
+
+def _another_token(name: str, url: str, found: Verification) -> Finding:
+    return broken(
+        name,
+        f"the bot at {url} {found.told}: it runs with another verification token",
+        "start it again with the WHATSAPP_WEBHOOK_VERIFICATION_TOKEN that stands in .env",
     )
 
 
@@ -155,7 +164,8 @@ async def _check_signed(url: str, app_secret: str | None) -> Finding:
             f"is refused (HTTP {status}): the bot runs with another app secret",
             "start the bot again with the WHATSAPP_APP_SECRET that stands in .env",
         )
-    return broken(name, f"is answered with {_named(status)}", "look into the bot's log")
+    what = "is not answered" if status is None else f"is answered with HTTP {status}"
+    return broken(name, what, "look into the bot's log")
 
 
 async def _check_unsigned(url: str) -> Finding:
@@ -163,9 +173,15 @@ async def _check_unsigned(url: str) -> Finding:
     status = await _post(url, {})
     if status in (401, 403):
         return ok(name, "is refused")
+    if status is None:
+        return warning(
+            name,
+            "is not answered, so it is not known whether the bot lets strangers in",
+            "look into the bot's log",
+        )
     return broken(
         name,
-        f"is answered with {_named(status)} instead of 401: anybody could forge and end calls",
+        f"is answered with HTTP {status} instead of 401: anybody could forge and end calls",
         "check every signature: let WebhookAdapter handle what comes to this address",
     )
 
@@ -180,12 +196,8 @@ async def _post(url: str, headers: dict[str, str]) -> int | None:
             ) as response,
         ):
             return response.status
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
-
-
-def _named(status: int | None) -> str:
-    return "nothing" if status is None else f"HTTP {status}"
 
 
 def _why(error: Exception) -> str:

@@ -36,6 +36,12 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_EVENTS = 10_000
 """Events read from one webhook. Meta sends at most 1000."""
 
+TOKEN_REFUSED = (
+    "The webhook verification was refused, because its token is not ours: type the same "
+    "verification token into Meta's webhook form and into the settings here."
+)
+"""What an address of ours answers who does not know its verification token."""
+
 _OBJECT = "whatsapp_business_account"
 _SIGNATURE = re.compile(r"sha256=([0-9a-fA-F]{64})")
 
@@ -60,11 +66,7 @@ def verify_subscription(query: Mapping[str, str], verification_token: str) -> st
         _encoded(query.get("hub.verify_token", "")), _encoded(verification_token)
     )
     if not known or challenge is None or query.get("hub.mode") != "subscribe":
-        raise WebhookError(
-            "The webhook verification was refused, because its token is not ours: type the same "
-            "verification token into Meta's webhook form and into the settings here.",
-            status=403,
-        )
+        raise WebhookError(TOKEN_REFUSED, status=403)
     return challenge
 
 
