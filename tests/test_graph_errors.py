@@ -6,7 +6,14 @@ import pytest
 
 from pipecat_whatsapp import errors
 from pipecat_whatsapp.errors import GraphError, GraphRequestError, GraphUnreachableError
-from pipecat_whatsapp.meta.graph_errors import REFUSALS, Answer, advice_for, refusal
+from pipecat_whatsapp.meta.graph_errors import (
+    MAX_WORDS,
+    REFUSALS,
+    Answer,
+    advice_for,
+    masked,
+    refusal,
+)
 
 # Code, HTTP status that it comes with, class, whether the same request may succeed later.
 CODES: list[tuple[int, int, type[GraphRequestError], bool]] = [
@@ -104,3 +111,24 @@ def test_an_unknown_code_is_judged_by_its_status(
 
 def test_a_gateways_page_is_no_answer_of_metas() -> None:
     assert isinstance(refusal("connect", Answer(502, {})), GraphUnreachableError)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("to 4915550002222", "to ***********22"),
+        ("to +49 155 500 022 22", "to +** *** *** *** 22"),
+        ("to 49 155 500 022 22", "to ** *** *** *** 22"),
+        ("to +1 (555) 000-1111", "to +* (***) ***-**11"),
+        ("(#131030) on 2026-12-25 at 10:00", "(#131030) on 2026-12-25 at 10:00"),
+    ],
+)
+def test_phone_numbers_are_masked_however_they_are_written(words: str, shown: str) -> None:
+    assert masked(words) == shown
+
+
+def test_a_secret_at_the_cut_is_masked_before_it_is_cut() -> None:
+    secret = "shhh" * 10
+    message = "x" * (MAX_WORDS - 10) + secret
+    error = refusal("connect", Answer(400, {"error": {"message": message}}, secrets=(secret,)))
+    assert "shhh" not in str(error)

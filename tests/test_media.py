@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from pipecat_whatsapp.errors import (
     GraphRequestError,
@@ -234,3 +236,13 @@ async def test_an_upload_without_an_id_is_not_taken_for_done(
     scripted.steps = [answer({"success": True})]
     with pytest.raises(GraphUnreachableError):
         await graph.media.upload(NUMBER, OGG, "audio/ogg")
+
+
+async def test_an_upload_gets_more_time_than_a_request(scripted: ScriptedGraph) -> None:
+    async def take(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        return web.json_response({"id": MEDIA_ID})
+
+    scripted.steps = [take]
+    async with GraphClient(token=TOKEN, url=scripted.url, request_timeout=0.01) as graph:
+        assert await graph.media.upload(NUMBER, OGG, "audio/ogg") == MEDIA_ID

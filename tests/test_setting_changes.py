@@ -14,6 +14,7 @@ from pipecat_whatsapp.meta.calling_settings import (
     OpeningSpan,
     SipServer,
     SipSettings,
+    read_calling_settings,
 )
 
 SOME = CallingSettings(
@@ -103,3 +104,20 @@ def test_a_change_that_cannot_be_read_is_refused(change: str, words: str) -> Non
 def test_hours_may_have_one_digit_and_reach_to_the_end_of_the_day() -> None:
     after = changed(SOME, ["call_hours.monday=9:00-12:00,13:00-2400"])
     assert words_of(after)["call_hours.monday"] == "0900-1200,1300-2359"
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        {"weekly_operating_hours": [
+            {"day_of_week": "MONDAY", "open_time": "0900", "close_time": "1700"},
+            {"day_of_week": "TUESDAY", "open_time": "nine", "close_time": "1700"},
+        ]},
+        {"holiday_schedule": [{"date": "Christmas", "start_time": "0000", "end_time": "2359"}]},
+    ],
+)  # fmt: skip
+def test_hours_that_could_not_be_read_are_not_lost_by_changing_others(hours: Any) -> None:
+    before = read_calling_settings({"call_hours": {"timezone_id": "Europe/Berlin", **hours}})
+    with pytest.raises(ConfigError, match="WhatsApp Manager"):
+        changed(before, ["call_hours.friday=0900-1000"])
+    assert changed(before, ["status=ENABLED"]).status == "ENABLED"

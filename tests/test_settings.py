@@ -28,7 +28,7 @@ HOURS = CallHours(
     status="ENABLED",
     timezone_id="Europe/Berlin",
     weekly_operating_hours=(OpeningSpan("MONDAY", time(9), time(17)),),
-    holiday_schedule=(Holiday(date(2026, 12, 25), time(0), time(23, 59)),),
+    holiday_schedule=(Holiday(date(2999, 12, 25), time(0), time(23, 59)),),
 )
 HOURS_BODY = {
     "status": "ENABLED",
@@ -36,7 +36,7 @@ HOURS_BODY = {
     "weekly_operating_hours": [
         {"day_of_week": "MONDAY", "open_time": "0900", "close_time": "1700"}
     ],
-    "holiday_schedule": [{"date": "2026-12-25", "start_time": "0000", "end_time": "2359"}],
+    "holiday_schedule": [{"date": "2999-12-25", "start_time": "0000", "end_time": "2359"}],
 }
 SIP = SipSettings("ENABLED", servers=(SipServer("sip.example.com", 5061, {"k": "v"}),))
 SIP_BODY = {

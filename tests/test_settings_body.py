@@ -22,7 +22,7 @@ from pipecat_whatsapp.meta.settings import (
 MORNING = OpeningSpan("MONDAY", time(9), time(12))
 AFTERNOON = OpeningSpan("MONDAY", time(12), time(17))
 HOURS = CallHours("ENABLED", "Europe/Berlin", (MORNING, AFTERNOON))
-DAY = Holiday(date(2026, 12, 25), time(0), time(23, 59))
+DAY = Holiday(date(2999, 12, 25), time(0), time(23, 59))
 VOICEMAIL = VoicemailSettings("ENABLED", ("TIMEOUT",), "938884519013664", 30)
 
 
@@ -63,10 +63,10 @@ REFUSED: list[tuple[Callable[[Any], Any], Any, str]] = [
         "MONDAY has 3 spans",
     ),
     (settings_body.call_hours, holidays(replace(DAY, end_time=time(0))), "before it begins"),
-    (settings_body.call_hours, holidays(DAY, DAY), "spans of 2026-12-25 overlap"),
+    (settings_body.call_hours, holidays(DAY, DAY), "spans of 2999-12-25 overlap"),
     (
         settings_body.call_hours,
-        holidays(*(replace(DAY, date=date(2026, 12, day)) for day in range(1, 22))),
+        holidays(*(replace(DAY, date=date(2999, 12, day)) for day in range(1, 22))),
         "21 holidays",
     ),
     (settings_body.sip, SipSettings("ON"), "ENABLED, DISABLED"),
@@ -96,7 +96,7 @@ def test_two_spans_a_day_may_touch_and_come_in_any_order() -> None:
 
 
 def test_twenty_holidays_are_allowed() -> None:
-    days = [replace(DAY, date=date(2026, 12, day)) for day in range(1, 21)]
+    days = [replace(DAY, date=date(2999, 12, day)) for day in range(1, 21)]
     assert len(settings_body.call_hours(holidays(*days))["holiday_schedule"]) == 20
 
 
@@ -108,3 +108,13 @@ def test_hours_and_voicemail_can_be_switched_off_without_more_ado() -> None:
 def test_voicemail_on_rejection_needs_no_timeout() -> None:
     body = settings_body.voicemail(mail(triggers=("REJECT",), timeout_seconds=None))
     assert body["audio"] == {"default": {"announcement_media_id": 938884519013664}}
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Europe/Atlantis", ""])
+def test_holidays_that_are_over_are_left_out_because_meta_refuses_them(zone: str) -> None:
+    over = replace(DAY, date=date(2001, 12, 25))
+    given = replace(holidays(over, DAY), status="DISABLED", timezone_id=zone)
+    (kept,) = settings_body.call_hours(given)["holiday_schedule"]
+    assert kept["date"] == "2999-12-25"
+    only = replace(given, holiday_schedule=(over,))
+    assert "holiday_schedule" not in settings_body.call_hours(only)

@@ -20,6 +20,7 @@ from pipecat_whatsapp.meta.calling_settings import (
     CallingSettings,
     Holiday,
     OpeningSpan,
+    hours_are_whole,
     read_time,
 )
 
@@ -58,8 +59,9 @@ def changed(settings: CallingSettings, changes: Iterable[str]) -> CallingSetting
         changes: Such as "status=ENABLED".
 
     Raises:
-        ConfigError: A change cannot be read.
+        ConfigError: A change cannot be read, or would lose call hours that could not be read.
     """
+    whole = hours_are_whole(settings)
     for change in changes:
         key, equals, words = change.partition("=")
         read = READERS.get(key)
@@ -67,6 +69,11 @@ def changed(settings: CallingSettings, changes: Iterable[str]) -> CallingSetting
             raise ConfigError(
                 f"{change!r} changes nothing: write KEY=VALUE with one of the keys "
                 f"{', '.join(READERS)}."
+            )
+        if key.startswith("call_hours.") and not whole:
+            raise ConfigError(
+                "The call hours cannot be changed here, because some of them could not be read and "
+                "would be lost: change them in WhatsApp Manager."
             )
         try:
             settings = _put(settings, key, read(words.strip()))

@@ -101,9 +101,8 @@ async def _wait_for_url(program: _Program, process: Process) -> str:
 
 
 async def _lines(process: Process) -> AsyncIterator[str]:
-    assert process.stdout is not None
     line = None
-    while line != b"":
+    while process.stdout is not None and line != b"":
         try:
             line = await process.stdout.readline()
         except ValueError:

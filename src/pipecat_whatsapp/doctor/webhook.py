@@ -13,7 +13,7 @@ import aiohttp
 from pipecat_whatsapp.doctor.finding import Finding, Verdict, broken, ok, skipped, warning
 from pipecat_whatsapp.doctor.stun import network_reason
 from pipecat_whatsapp.meta.checks import is_loopback
-from pipecat_whatsapp.meta.webhook import TOKEN_REFUSED
+from pipecat_whatsapp.meta.webhook import REFUSED_VERIFICATION
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
 
@@ -77,7 +77,7 @@ async def verify(url: str, verification_token: str) -> Verification:
     if response.status == 200 and body == challenge.encode():
         return Verification(Visit.VERIFIED, "answers with the challenge")
     # A proxy before the bot may refuse too.
-    if response.status == 403 and body == TOKEN_REFUSED.encode():
+    if response.status == 403 and body == REFUSED_VERIFICATION.encode():
         return Verification(Visit.REFUSED, f"refuses (HTTP {response.status})")
     return Verification(Visit.SOMETHING_ELSE, f"answers HTTP {response.status}, no challenge")
 

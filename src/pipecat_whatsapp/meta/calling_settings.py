@@ -178,6 +178,14 @@ def read_calling_settings(calling: Any) -> CallingSettings:
     )
 
 
+def hours_are_whole(settings: CallingSettings) -> bool:
+    """Whether every span and holiday of the call hours could be read."""
+    raw, hours = child(settings.raw, "call_hours"), settings.call_hours
+    return len(items(raw, "weekly_operating_hours")) <= len(hours.weekly_operating_hours) and len(
+        items(raw, "holiday_schedule")
+    ) <= len(hours.holiday_schedule)
+
+
 def _call_hours(hours: Raw) -> CallHours:
     spans = (_opening_span(item) for item in items(hours, "weekly_operating_hours"))
     holidays = (_holiday(item) for item in items(hours, "holiday_schedule"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +166,8 @@ REFUSALS: dict[int, Refusal] = {
 
 MAX_WORDS = 500
 
-_DIGITS = re.compile(r"\d{5,}(?=\d\d)")
+_MOST = 65_536
+_LONG_NUMBER = re.compile(r"\+\d[\d ().-]{5,}\d|\d[\d ]{5,}\d")
 _SECRETS = re.compile(r"\bEA[A-Za-z0-9]{20,}|\b[0-9a-f]{32}\b")
 
 
@@ -178,13 +179,13 @@ class Answer:
         status: HTTP status.
         body: The body; empty when it was not a JSON object.
         retry_after: Seconds that Meta asked us to wait.
-        token: The token of the request, which must not come back out of Meta's words.
+        secrets: The request's tokens, which must not come back out of Meta's words.
     """
 
     status: int
     body: dict[str, Any] = field(repr=False)
     retry_after: float = 0.0
-    token: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def succeeded(self) -> bool:
@@ -214,7 +215,7 @@ def refusal(what: str, answer: Answer) -> GraphError:
             retry_after=answer.retry_after,
         )
     code = integer(error, "code") or 0
-    words = masked(_words(error), answer.token)
+    words = masked(_words(error), answer.secrets)
     known = REFUSALS.get(code) or _by_status(status)
     said = f"HTTP {status}, code {code}" if code else f"HTTP {status}"
     return known.error(
@@ -228,20 +229,29 @@ def refusal(what: str, answer: Answer) -> GraphError:
     )
 
 
-def masked(words: str, secret: str = "") -> str:
+def masked(words: str, secrets: Iterable[str] = ()) -> str:
     """Words that may be logged: on one line, bounded, without long numbers, tokens and secrets."""
-    if secret:
+    for secret in secrets:
         words = words.replace(secret, "***")
     words = _SECRETS.sub("***", words)
-    words = _DIGITS.sub(lambda match: "*" * len(match[0]), " ".join(words.split()))
+    words = _LONG_NUMBER.sub(_without_digits, " ".join(words.split()))
     return words[:MAX_WORDS].rstrip(". ")
+
+
+def _without_digits(number: re.Match[str]) -> str:
+    """A number of 7 digits or more with its last two only."""
+    shown = number[0]
+    digits = [at for at, character in enumerate(shown) if character.isdigit()]
+    if len(digits) < 7:
+        return shown
+    return re.sub(r"\d", "*", shown[: digits[-2]]) + shown[digits[-2] :]
 
 
 def _words(error: Mapping[str, Any]) -> str:
     parts = (
-        text(error, "message", MAX_WORDS),
-        text(error, "error_user_msg", MAX_WORDS),
-        text(child(error, "error_data"), "details", MAX_WORDS),
+        text(error, "message", _MOST),
+        text(error, "error_user_msg", _MOST),
+        text(child(error, "error_data"), "details", _MOST),
     )
     return " - ".join(dict.fromkeys(part for part in parts if part))
 

@@ -42,11 +42,13 @@ class Upload:
         fields: The form's other fields.
         data: The file.
         mime_type: What the file is.
+        seconds: How long sending it may take.
     """
 
     fields: Mapping[str, str]
     data: bytes = field(repr=False)
     mime_type: str
+    seconds: float
 
     def form(self) -> aiohttp.FormData:
         """The form, for one attempt."""
@@ -83,6 +85,8 @@ class Request:
 
 class GraphHttp:
     """Connections of our own to the Graph API, opened when they are first needed.
+
+    They go straight there: proxies that the environment names (HTTPS_PROXY) are not used.
 
     Args:
         token: The access token, or a function that gives it.
@@ -157,7 +161,7 @@ class GraphHttp:
                 trace_request_ctx=_nobody,
             ) as response:
                 if response.status != 200:
-                    answer = Answer(response.status, await _body(response), token=token)
+                    answer = Answer(response.status, await _body(response), secrets=(token,))
                     raise refusal("the download", answer)
                 return await _file(response, max_bytes)
 
@@ -194,7 +198,7 @@ class GraphHttp:
                 status=response.status,
                 body=await _body(response),
                 retry_after=_retry_after(response),
-                token=token,
+                secrets=_secrets(request, token),
             )
 
     async def current_token(self) -> str:
@@ -248,6 +252,12 @@ async def _answer_within(seconds: float, what: str) -> AsyncIterator[None]:
             f"No answer to {what} came ({masked(str(error)) or type(error).__name__}), "
             "so Meta may or may not have acted on it: check the network and the Graph URL."
         ) from None
+
+
+def _secrets(request: Request, token: str) -> tuple[str, ...]:
+    """All tokens of a request: the one that it shows, in its parts, and one that it asks about."""
+    asked_about = (request.params or {}).get("input_token", "")
+    return tuple(secret for secret in (token, *token.split("|")[1:], asked_about) if secret)
 
 
 def _nobody() -> None:

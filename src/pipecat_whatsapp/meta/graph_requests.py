@@ -40,7 +40,7 @@ class GraphRequests:
 
     Args:
         http: The connections.
-        request_timeout: Seconds that one attempt of a request may take.
+        request_timeout: Seconds that one attempt of a request may take; uploads say their own.
         retry_pauses: Seconds between the attempts of a request that may be repeated.
     """
 
@@ -105,11 +105,12 @@ class GraphRequests:
         """
         request = Request(method, path, json, params, _once(on_sent), upload, token)
         pauses = iter(self._retry_pauses if retry else ())
+        timeout = upload.seconds if upload else self._request_timeout
         unanswered = False
         try:
             while True:
                 try:
-                    seconds = _seconds_left(request, self._request_timeout, deadline)
+                    seconds = _seconds_left(request, timeout, deadline)
                     return await self._http.attempt(request, seconds)
                 except GraphError as error:
                     pause = _pause(error, pauses, deadline)

@@ -25,7 +25,8 @@ MAX_DOWNLOAD_BYTES = 100 * 1024 * 1024
 MAX_TRANSCRIPT_BYTES = 16 * 1024 * 1024
 MAX_UPLOAD_BYTES = 16 * 1024 * 1024
 MAX_URL_CHARS = 4096
-DOWNLOAD_SECONDS = 120.0
+TRANSFER_SECONDS = 120.0
+"""How long a file may take, either way."""
 
 _MEDIA_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -126,7 +127,7 @@ class MediaApi:
         answer = await self._request(
             "POST",
             f"{checked_id('phone number id', phone_number_id)}/media",
-            upload=Upload(fields, data, mime_type),
+            upload=Upload(fields, data, mime_type, TRANSFER_SECONDS),
         )
         if (media_id := token(answer, "id")) is None:
             raise unreadable("an upload")
@@ -137,13 +138,13 @@ class MediaApi:
         if media.url is not None:
             try:
                 return await self._download(
-                    media.url, max_bytes=max_bytes, seconds=DOWNLOAD_SECONDS
+                    media.url, max_bytes=max_bytes, seconds=TRANSFER_SECONDS
                 )
             except GraphRequestError:
                 if media.media_id is None:
                     raise
         url = await self._new_url(media.media_id)
-        return await self._download(url, max_bytes=max_bytes, seconds=DOWNLOAD_SECONDS)
+        return await self._download(url, max_bytes=max_bytes, seconds=TRANSFER_SECONDS)
 
     async def _new_url(self, media_id: str | None) -> str:
         if media_id is None or not _MEDIA_ID.fullmatch(media_id):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import time
+from datetime import UTC, datetime, time
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipecat_whatsapp.meta.calling_settings import (
     DAYS,
@@ -80,7 +81,7 @@ def audio(codecs: Sequence[str]) -> dict[str, Any]:
 
 
 def call_hours(hours: CallHours) -> dict[str, Any]:
-    """When the number can be called."""
+    """When the number can be called. Meta refuses holidays that are over: they are left out."""
     switch("status of the call hours", hours.status)
     if hours.status == "ENABLED" and not hours.timezone_id:
         raise invalid("the call hours have no time zone", 'name one, such as "Europe/Berlin"')
@@ -90,7 +91,7 @@ def call_hours(hours: CallHours) -> dict[str, Any]:
         "status": hours.status,
         "timezone_id": hours.timezone_id,
         "weekly_operating_hours": _weekly(hours.weekly_operating_hours),
-        "holiday_schedule": _holidays(hours.holiday_schedule),
+        "holiday_schedule": _holidays(_to_come(hours)),
     }
     return {name: value for name, value in body.items() if value}
 
@@ -107,6 +108,14 @@ def _weekly(spans: Sequence[OpeningSpan]) -> list[dict[str, str]]:
         }
         for span in spans
     ]
+
+
+def _to_come(hours: CallHours) -> list[Holiday]:
+    try:
+        today = datetime.now(ZoneInfo(hours.timezone_id)).date()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        today = datetime.now(UTC).date()
+    return [day for day in hours.holiday_schedule if day.date >= today]
 
 
 def _holidays(holidays: Sequence[Holiday]) -> list[dict[str, str]]:

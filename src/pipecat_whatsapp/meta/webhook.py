@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_EVENTS = 10_000
 """Events read from one webhook. Meta sends at most 1000."""
 
-TOKEN_REFUSED = (
+REFUSED_VERIFICATION = (
     "The webhook verification was refused, because its token is not ours: type the same "
     "verification token into Meta's webhook form and into the settings here."
 )
@@ -66,7 +66,7 @@ def verify_subscription(query: Mapping[str, str], verification_token: str) -> st
         _encoded(query.get("hub.verify_token", "")), _encoded(verification_token)
     )
     if not known or challenge is None or query.get("hub.mode") != "subscribe":
-        raise WebhookError(TOKEN_REFUSED, status=403)
+        raise WebhookError(REFUSED_VERIFICATION, status=403)
     return challenge
 
 
