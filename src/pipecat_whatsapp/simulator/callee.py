@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from pipecat_whatsapp.calls.dial_client import DialAnswer
+from pipecat_whatsapp.calls.dial_client import DialAnswer, order_call
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.incoming_call import IncomingCall
 from pipecat_whatsapp.simulator.phone import Phone
@@ -15,6 +15,8 @@ from pipecat_whatsapp.simulator.story import Story
 
 MESSAGE = "Please call me."
 """Opens the 24 hours in which a business may ask a user in words of its own."""
+
+PERMISSION_REQUEST = "May we call you?"
 
 DECISION_TIME = 1.5
 """Seconds that it takes to answer a question, or to get to a phone that rings."""
@@ -26,19 +28,22 @@ class NotCalledError(SimulatorError):
 
 @asynccontextmanager
 async def called(
-    phone: Phone, dialling: Coroutine[object, object, DialAnswer], story: Story
+    phone: Phone, webhook_url: str, app_secret: str, story: Story
 ) -> AsyncIterator[IncomingCall]:
-    """A call of the bot's, which rings, and is picked up a moment later.
+    """A call of a bot's, which rings, and is picked up a moment later.
 
     Args:
         phone: Whose user is called.
-        dialling: Has the bot call, and waits for what comes of it.
+        webhook_url: Where the bot serves webhooks, and takes orders to call.
+        app_secret: What it checks their signatures with.
         story: Told what happens.
 
     Raises:
         NotCalledError: The phone never rang.
+        DialError: The bot did not take the order to call.
     """
-    dialled = asyncio.create_task(dialling)
+    await _write(phone, story)
+    dialled = asyncio.create_task(_order(phone, webhook_url, app_secret, story))
     tasks = [dialled, asyncio.create_task(_allow(phone, story))]
     ringing = asyncio.create_task(phone.rings(timeout=None))
     try:
@@ -55,10 +60,17 @@ async def called(
         await asyncio.gather(*tasks, ringing, return_exceptions=True)
 
 
-async def write(phone: Phone, story: Story) -> None:
-    """Write to the business; returns when it has the message."""
+async def _write(phone: Phone, story: Story) -> None:
     story.tell("phone", f'{phone.user.name} writes "{MESSAGE}"')
     await phone.send_text(MESSAGE)
+
+
+async def _order(phone: Phone, webhook_url: str, app_secret: str, story: Story) -> DialAnswer:
+    number = phone.user.phone or ""
+    story.tell("order", f"call +{number}")
+    answer = await order_call(webhook_url, app_secret, number, ask_permission=PERMISSION_REQUEST)
+    story.tell("order", str(answer))
+    return answer
 
 
 async def _allow(phone: Phone, story: Story) -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pipecat_whatsapp.calls.dial_client import DialAnswer, DialError, order_call
+from pipecat_whatsapp.calls.dial_client import DialError
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.bot_process import BotProcess
-from pipecat_whatsapp.simulator.callee import NotCalledError, called, write
+from pipecat_whatsapp.simulator.callee import NotCalledError, called
 from pipecat_whatsapp.simulator.caller import Part, converse
 from pipecat_whatsapp.simulator.control import ControlServer
 from pipecat_whatsapp.simulator.demo import QUESTION
@@ -33,8 +33,6 @@ from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.sound import read_wav
 from pipecat_whatsapp.simulator.story import CallSummary, Echo, Story
-
-PERMISSION_REQUEST = "May we call you?"
 
 START_PATIENCE = 60.0
 """Seconds that a bot may take to start; the first start on a machine compiles everything."""
@@ -185,25 +183,13 @@ class Simulation:
     @asynccontextmanager
     async def _be_called(self, phone: Phone, story: Story) -> AsyncIterator[PhoneCall]:
         """A call of the bot's, which rings at the phone."""
+        webhook_url, secret = self.bot.webhook_url, self._meta.account.app_secret
         self._outbound_story = story
         try:
-            await write(phone, story)
-            async with called(phone, self._order_call(phone, story), story) as call:
+            async with called(phone, webhook_url, secret, story) as call:
                 yield call
         finally:
             self._outbound_story = None
-
-    async def _order_call(self, phone: Phone, story: Story) -> DialAnswer:
-        number = phone.user.phone or ""
-        story.tell("order", f"call +{number}")
-        answer = await order_call(
-            self.bot.webhook_url,
-            self._meta.account.app_secret,
-            number,
-            ask_permission=PERMISSION_REQUEST,
-        )
-        story.tell("order", str(answer))
-        return answer
 
     def _on_activity(self, _: str, record: GraphRequest | Delivery) -> None:
         # What belongs to no call yet is about the one that the bot shall place.
