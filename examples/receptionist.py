@@ -11,7 +11,8 @@
   number within the last 24 hours, and the caller is asked whether we may call back.
 
 It needs DEEPGRAM_API_KEY, OPENAI_API_KEY and CARTESIA_API_KEY, in the environment or in .env.
-Without a WhatsApp account: `pipecat-whatsapp simulate examples/receptionist.py`.
+Without a WhatsApp account, during business hours:
+`pipecat-whatsapp simulate examples/receptionist.py`.
 """
 
 from __future__ import annotations
