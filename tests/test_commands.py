@@ -195,3 +195,20 @@ async def test_a_variable_that_holds_nothing_but_a_comma_is_missing(world: World
     outcome = await call(world, ADA.phone)
     assert outcome.code == 1
     assert outcome.complaint.startswith("WHATSAPP_APP_SECRET is missing")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "https://[", "ftp://bot/whatsapp"])
+async def test_what_is_no_address_of_a_bot_is_one_sentence(world: World, url: str) -> None:
+    world.bot_url = url
+    outcome = await call(world, ADA.phone)
+    assert outcome.code == 1
+    assert outcome.complaint == (
+        f"{url}/calls is not an address: name the bot's address with --url.\n"
+    )
+
+
+async def test_the_terminal_is_left_to_what_a_command_says(world: World) -> None:
+    world.meta.faults.fail = {"settings": [(500, 2)]}
+    outcome = await world.command("settings", "show")
+    assert outcome.code == 0, outcome
+    assert outcome.complaint == ""

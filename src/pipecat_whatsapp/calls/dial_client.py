@@ -83,6 +83,8 @@ async def _post(url: str, body: bytes, app_secret: str) -> tuple[int, bytes]:
             client.post(url, data=body, headers=headers, allow_redirects=False) as response,
         ):
             return response.status, await response.read()
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        raise DialError(f"{url} is not an address: name the bot's address with --url.") from error
     except aiohttp.ClientConnectorError as error:
         raise DialError(
             f"No bot answers at {url}: start it (python bot.py -t whatsapp), or name its address "

@@ -101,5 +101,4 @@ def ring(question: Question = None, record: Record = None) -> None:
 def _simulate(setup: Setup, order: CallOrder, *, stay: bool) -> None:
     from pipecat_whatsapp.simulator.session import run
 
-    terminal.quieten()
     terminal.run(run(setup, order, typer.echo, stay=stay))

@@ -24,7 +24,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     As with Ctrl-C, other signals that end a program let the work clean up first.
     """
     received = [signal.SIGINT]
-    quieten()
+    _quieten()
     try:
         return asyncio.run(_until_ended(work, received))
     except WhatsAppError as error:
@@ -55,7 +55,7 @@ def fail(why: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def quieten() -> None:
+def _quieten() -> None:
     """Leave the terminal to what the command has to say."""
     from loguru import logger
 
