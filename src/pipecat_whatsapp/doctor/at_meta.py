@@ -166,6 +166,9 @@ def wabas(info: TokenInfo) -> tuple[str, ...]:
 def refused(name: str, error: WhatsAppError, cure: str) -> Finding:
     """What a refusal of Meta, or its silence, means for a check."""
     if isinstance(error, GraphRequestError):
+        if error.retryable:
+            what = f"Meta cannot say now: {error.meta_message}"
+            return skipped(name, what, error.advice or "run the doctor again later")
         return broken(name, f"Meta refuses it: {error.meta_message}", error.advice or cure)
     what, advice = what_and_cure(error)
     return broken(name, what, advice or cure)
