@@ -11,19 +11,21 @@ import pytest
 from bots import PlainBot
 from pipecat_whatsapp.calls import permission
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
+from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dialler import DialResult
 from pipecat_whatsapp.calls.outcome import Outcome
-from pipecat_whatsapp.calls.permission import PermissionTemplate
+from pipecat_whatsapp.calls.permission import PermissionDesk, PermissionTemplate
 from pipecat_whatsapp.meta.events import CallPermissionReply, Event, User
+from pipecat_whatsapp.meta.graph import GraphClient
 from pipecat_whatsapp.meta.permissions import ActionLimit, CallPermissions
 from pipecat_whatsapp.simulator import message_payloads
 from pipecat_whatsapp.simulator.messages import Template
 from pipecat_whatsapp.simulator.permissions import Permission
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from scripted_graph import NUMBER, PHONE, ScriptedGraph, answer
 
 QUESTION = "May we call you about your order?"
-GRACE = User(phone="4915550003333", user_id="DE.3")
 
 
 def ask(
@@ -286,20 +288,67 @@ async def test_a_permission_that_cannot_be_read_is_a_failure(
 # Others
 
 
-async def test_the_answer_of_another_user_is_not_ours(
+async def test_the_answer_of_another_user_is_not_ours(whatsapp: WhatsApp) -> None:
+    served = await whatsapp.serve(PlainBot())
+    # Neither has a phone number: that they have none in common makes them no one user.
+    phones = [await whatsapp.phone(User(user_id=user_id)) for user_id in ("DE.3", "DE.5")]
+    for phone in phones:
+        await phone.send_text("hello")
+    calling = [ask(served, phone.user) for phone in phones]
+    prompts = [await phone.permission_prompt() for phone in phones]
+    await prompts[1].accept()
+    call = await phones[1].rings()
+    await call.pick_up()
+    assert (await calling[1]).outcome is Outcome.ANSWERED
+    assert not calling[0].done()
+    await prompts[0].reject()
+    result = await calling[0]
+    assert (result.outcome, "declined" in result.detail) == (Outcome.NOT_PERMITTED, True)
+    assert actions(whatsapp).count("connect") == 1
+
+
+async def test_calls_forbidden_in_the_profile_count_as_an_answer(
     whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
 ) -> None:
-    grace = await whatsapp.phone(GRACE)
-    await grace.send_text("hello")
-    calling = [ask(served, phone.user), ask(served, grace.user)]
-    prompts = [await one.permission_prompt() for one in (phone, grace)]
-    await prompts[1].reject()
-    assert (await calling[1]).outcome is Outcome.NOT_PERMITTED
-    assert not calling[0].done()
-    await prompts[0].accept()
+    calling = ask(served, phone.user)
+    await phone.permission_prompt()
+    await whatsapp.meta.wait_request("messages")
+    await whatsapp.meta.business.conversations.toggle(phone.user, allowed=False)
+    assert (await calling).outcome is Outcome.NOT_PERMITTED
+
+
+async def test_what_was_said_before_the_question_is_no_answer_to_it(
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+) -> None:
+    whatsapp.meta.faults.late_responses["call_permissions"] = 0.5
+    calling = ask(served, phone.user)
+    await whatsapp.meta.deliver(refusal(whatsapp, phone, None), field="messages")
+    await (await phone.permission_prompt()).accept()
     call = await phone.rings()
     await call.pick_up()
-    assert (await calling[0]).outcome is Outcome.ANSWERED
+    assert (await calling).outcome is Outcome.ANSWERED
+
+
+async def test_only_a_limit_that_is_used_up_says_when_to_try_again(
+    scripted: ScriptedGraph, graph: GraphClient
+) -> None:
+    used_up = {"time_period": "PT24H", "max_allowed": 1, "current_usage": 1}
+    left = {"time_period": "P7D", "max_allowed": 2, "current_usage": 1}
+    limits = [
+        used_up | {"limit_expiration_time": 1_790_000_000},
+        left | {"limit_expiration_time": 1_800_000_000},
+    ]
+    request = {
+        "action_name": "send_call_permission_request",
+        "can_perform_action": False,
+        "limits": limits,
+    }
+    scripted.steps = [answer({"permission": {"status": "no_permission"}, "actions": [request]})]
+    contact = Contact(graph, NUMBER, User(phone=PHONE))
+    hindrance = await PermissionDesk(graph).obtain(contact, QUESTION, 1.0)
+    assert hindrance is not None
+    assert hindrance.outcome is Outcome.LIMIT
+    assert hindrance.detail.endswith("; again from 2026-09-21 14:13 UTC")
 
 
 async def test_an_answer_to_another_number_is_not_ours(
