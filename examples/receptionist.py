@@ -49,7 +49,6 @@ from pipecat_whatsapp import (
     WhatsAppRunnerArguments,
     WhatsAppTransport,
 )
-from pipecat_whatsapp.meta.address import read_user
 from pipecat_whatsapp.runner import create_transport, main
 from pipecat_whatsapp.screening import BusinessHours, Hours, Weekday, during, route, screen
 from pipecat_whatsapp.tools import CallTools
@@ -99,8 +98,7 @@ class Reception:
         adapter.configure(max_calls=MAX_CALLS)
         arguments: Any = adapter.cli_args
         if arguments.colleague is not None:
-            number = next(iter(adapter.config.phone_number_ids))
-            self._colleague = Contact(adapter.graph, number, read_user(arguments.colleague))
+            self._colleague = adapter.contact(arguments.colleague)
 
     def desk(self, task: str) -> Bot:
         """A bot with a task of its own."""

@@ -41,7 +41,7 @@ async def test_the_user_is_asked_in_the_words_of_the_order(
 
 async def test_a_number_that_is_not_served_cannot_call(whatsapp: WhatsApp) -> None:
     await whatsapp.serve(PlainBot())
-    with pytest.raises(DialError, match=r"HTTP 400\): .*the number 1 is not served here"):
+    with pytest.raises(DialError, match=r"HTTP 400\): .*The number 1 is not served here"):
         await order(whatsapp, "4915550002222", phone_number_id="1")
 
 

@@ -39,7 +39,7 @@ async def test_the_only_number_calls_without_being_named(whatsapp: WhatsApp, pho
 async def test_one_of_several_numbers_is_named(whatsapp: WhatsApp, phone: Phone) -> None:
     ours = whatsapp.meta.account.phone_number_id
     served = await whatsapp.serve(PlainBot(), phone_number_ids=frozenset({ours, OTHER}))
-    with pytest.raises(ConfigError, match="several numbers"):
+    with pytest.raises(ConfigError, match="Several numbers"):
         await served.call(phone.user)
     calling = asyncio.create_task(served.call(phone.user, phone_number_id=ours))
     call = await phone.rings()

@@ -16,6 +16,7 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dial_door import DialDoor
 from pipecat_whatsapp.calls.dialler import Dialler, DialResult
 from pipecat_whatsapp.calls.directory import CallDirectory, MemoryDirectory
@@ -274,6 +275,15 @@ class WebhookAdapter:
             transcription=transcription,
         )
         return await self._dialler.call(order, ask_permission, permission_timeout)
+
+    def contact(self, to: str | User, *, phone_number_id: str | None = None) -> Contact:
+        """Somebody to send messages to, whether or not they call; arguments as for `call`.
+
+        Raises:
+            ConfigError: The arguments cannot be used.
+        """
+        user = read_user(to) if isinstance(to, str) else to
+        return Contact(self.graph, self._dialler.number(phone_number_id), user)
 
     async def terminate(self, call_id: str) -> bool:
         """End one call, at Meta and here. Returns whether it was running."""

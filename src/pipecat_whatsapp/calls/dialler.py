@@ -65,7 +65,7 @@ class Dialler:
         return await self._dial(order)
 
     def number(self, phone_number_id: str | None) -> str:
-        """The business number that calls: the one asked for, or the only one.
+        """The business number to use: the one asked for, or the only one.
 
         Raises:
             ConfigError: It is not served here, or there are several to choose from.
@@ -73,14 +73,13 @@ class Dialler:
         served = self._desk.config.phone_number_ids
         if phone_number_id is None and len(served) > 1:
             raise ConfigError(
-                "The call was not placed, because several numbers are served: "
-                "say with phone_number_id which one calls."
+                "Several numbers are served: say with phone_number_id which one is meant."
             )
         number = phone_number_id or next(iter(served))
         if number not in served:
             raise ConfigError(
-                f"The call was not placed, because the number {number} is not served here: "
-                "its webhooks would be left alone."
+                f"The number {number} is not served here, so its webhooks would be left alone: "
+                "add it to the settings."
             )
         return number
 
