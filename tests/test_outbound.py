@@ -316,13 +316,14 @@ async def test_a_call_that_nothing_is_heard_of_is_given_up_and_not_placed_again(
     await settled(whatsapp, "connect")
 
 
+@pytest.mark.parametrize("data", [None, "order-7"])
 async def test_a_webhook_may_come_before_the_answer_is_known_to_be_lost(
-    whatsapp: WhatsApp, phone: Phone
+    whatsapp: WhatsApp, phone: Phone, data: str | None
 ) -> None:
     whatsapp.meta.faults.late_responses["connect"] = 0.5
     whatsapp.meta.faults.drop_response.append("connect")
     served = await whatsapp.serve(PlainBot())
-    calling = dial(served, phone)
+    calling = dial(served, phone, biz_opaque_callback_data=data)
     call = await phone.rings()
     await call.pick_up()
     await whatsapp.meta.wait_delivery("accepted", call.id)
@@ -331,6 +332,33 @@ async def test_a_webhook_may_come_before_the_answer_is_known_to_be_lost(
     assert result.call is not None
     assert result.call.id == call.id
     await in_state(served, State.ACTIVE)
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_late_word_of_a_call_is_not_taken_for_one_of_the_next(
+    whatsapp: WhatsApp, phone: Phone, when: str
+) -> None:
+    faults = whatsapp.meta.faults
+    served = await whatsapp.serve(PlainBot(), timing=Timing(lost_reply_patience=1.0))
+    calling = dial(served, phone, biz_opaque_callback_data="campaign")
+    first = await phone.rings()
+    await first.decline()
+    assert (await calling).outcome is Outcome.DECLINED
+
+    faults.late_responses["connect"] = 0.5
+    faults.drop_response.append("connect")
+    faults.lose += ["connect", "ringing", "rejected", "terminate"]
+    calling = dial(served, phone, biz_opaque_callback_data="campaign")
+    await phone.rings()
+    if when == "after":
+        await whatsapp.meta.wait_request("connect", count=2)
+    extras = {"biz_opaque_callback_data": "campaign"}
+    facts = payloads.CallFacts(first.id, phone.user, Direction.OUTBOUND, extras)
+    await whatsapp.meta.deliver(
+        payloads.status(whatsapp.meta.account, facts, "ACCEPTED", timestamp=1)
+    )
+    assert (await calling).outcome is Outcome.FAILED
 
 
 async def test_a_phone_that_rings_after_the_call_was_given_up_is_hushed(
