@@ -33,8 +33,9 @@ $(VENV)/.bench: $(VENV)/.ready
 demo: $(VENV)/.ready
 	@$(BIN)/pipecat-whatsapp demo $(ARGS)
 
+# Calls take their time, and the processor is idle meanwhile.
 test: $(VENV)/.ready
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
