@@ -102,9 +102,7 @@ def test_a_host_without_an_address_is_broken() -> None:
     assert judged(replace(BLOCKED, candidates=()), "candidates").verdict is Verdict.BROKEN
 
 
-async def test_a_real_network_is_examined(
-    turn_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_real_network_is_examined(turn_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "STUN_TIMEOUT", 60.0)
     await asyncio.to_thread(wait_for_stun, host_and_port(turn_url)[1])
     async with stun_server(seen=(PUBLIC, 6000)) as one, stun_server(seen=(PUBLIC, 6001)) as other:

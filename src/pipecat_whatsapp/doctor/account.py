@@ -92,9 +92,7 @@ def judge_settings(settings: CallingSettings, now: float, answer_time: float) ->
 def check_calling(settings: CallingSettings) -> Finding:
     """Is calling switched on?"""
     if settings.status != "ENABLED":
-        return broken(
-            "calling", "is switched off", f"run `{SET} status=ENABLED`"
-        )
+        return broken("calling", "is switched off", f"run `{SET} status=ENABLED`")
     if settings.call_icon_visibility != "DEFAULT":
         return warning(
             "calling",
