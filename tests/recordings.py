@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,16 @@ def share_found(said: Path | bytes, heard: Path | bytes) -> float:
     pieces = [piece for piece in _pieces(_samples(said)) if np.abs(piece).max() > 1000]
     recording = _samples(heard)
     return float(np.mean([_likeness(piece, recording) > 0.6 for piece in pieces]))
+
+
+async def heard(said: Path | bytes, listen: Callable[[], bytes]) -> None:
+    """Wait until most of something has been heard.
+
+    To look for it costs more than a packet's time, so it is not done at every packet.
+    """
+    async with asyncio.timeout(60):
+        while share_found(said, listen()) < MOSTLY:  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.3)
 
 
 def _samples(source: Path | bytes) -> np.ndarray:

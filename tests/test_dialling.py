@@ -9,10 +9,9 @@ import pytest
 
 from bots import PlainBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls import outbound
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.dialler import DialResult
-from pipecat_whatsapp.calls.outcome import Cause, Outcome
+from pipecat_whatsapp.calls.outcome import Outcome
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.phone import Phone
@@ -98,37 +97,6 @@ async def test_what_the_application_attached_tells_no_call_of_another_user(
     }
     await whatsapp.meta.deliver({"statuses": [status]})
     assert (await calling).outcome is Outcome.FAILED
-
-
-async def test_a_call_that_comes_to_light_late_is_ended_at_meta(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports
-) -> None:
-    bot = PlainBot()
-    whatsapp.meta.faults.drop_response.append("connect")
-    whatsapp.meta.faults.hold()
-    served = await whatsapp.serve(
-        bot, timing=Timing(lost_reply_patience=0.2), on_call_ended=reports
-    )
-    calling = dial(served, phone.user)
-    call = await phone.rings()
-    assert (await calling).outcome is Outcome.FAILED
-    assert (await reports.next()).cause is Cause.GRAPH_FAILED
-    await whatsapp.meta.release()
-    assert await call.ended() == "terminated"
-    await whatsapp.meta.wait_request("terminate", call.id)
-    assert bot.started == []
-
-
-async def test_nobody_waits_for_a_lost_call_for_ever(
-    whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbound, "LATE_WORD_SECONDS", 0.1)
-    whatsapp.meta.faults.drop_response.append("connect")
-    whatsapp.meta.faults.hold()
-    served = await whatsapp.serve(PlainBot(), timing=Timing(lost_reply_patience=0.1))
-    assert (await served.call(phone.user)).outcome is Outcome.FAILED
-    assert await served.drain(timeout=30)
-    assert actions(whatsapp) == ["connect"]
 
 
 async def test_calls_that_are_being_placed_are_terminated_with_all_others(

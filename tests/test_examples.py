@@ -21,7 +21,7 @@ from pipecat_whatsapp.simulator.demo import QUESTION
 from pipecat_whatsapp.simulator.graph import SimulatedMeta, SubscriptionError
 from pipecat_whatsapp.simulator.phone import ADA, Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
-from recordings import MOSTLY, share_found
+from recordings import MOSTLY, heard, share_found
 from terminal import run, running
 from whatsapp_world import variables
 
@@ -44,9 +44,7 @@ def load(name: str) -> Any:
 
 async def hears(call: PhoneCall, name: str) -> None:
     """Wait until a recorded sentence has been heard."""
-    async with asyncio.timeout(PATIENCE):
-        while share_found(SOUNDS / f"{name}.wav", call.recording.pcm) <= MOSTLY:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+    await heard(SOUNDS / f"{name}.wav", lambda: call.recording.pcm)
 
 
 async def test_echo_says_back_what_it_hears(tmp_path: Path) -> None:

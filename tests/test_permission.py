@@ -466,41 +466,6 @@ async def test_an_attempt_that_is_cancelled_while_the_user_thinks_calls_nobody(
 # What an earlier request, or the end of the process, must not do
 
 
-@pytest.mark.parametrize("context", ["wamid.EARLIER", None])
-async def test_a_refusal_of_an_earlier_request_is_no_answer(
-    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter, context: str | None
-) -> None:
-    whatsapp.meta.faults.late_responses["call_permissions"] = 0.3
-    calling = ask(served, phone.user)
-    refusal = message_payloads.permission_reply(
-        whatsapp.meta.account,
-        "wamid.R",
-        phone.user,
-        Permission(),
-        automatic=False,
-        context_id=context,
-        timestamp=1,
-    )
-    await whatsapp.meta.deliver(refusal, field="messages")
-    prompt = await phone.permission_prompt()
-    if context is not None:
-        await whatsapp.meta.deliver(refusal, field="messages")
-    await prompt.accept()
-    call = await phone.rings()
-    await call.pick_up()
-    assert (await calling).outcome is Outcome.ANSWERED
-
-
-async def test_nobody_is_asked_once_the_process_drains(
-    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
-) -> None:
-    await served.drain(timeout=0)
-    result = await served.call(phone.user, ask_permission=QUESTION)
-    assert result.outcome is Outcome.CANCELLED
-    assert actions(whatsapp) == []
-    assert phone.messages == []
-
-
 async def test_nobody_is_asked_when_the_process_drains_meanwhile(
     whatsapp: WhatsApp,
     phone: Phone,

@@ -36,7 +36,7 @@ from pipecat_whatsapp.transport import (
     WhatsAppParams,
     WhatsAppTransport,
 )
-from recordings import MOSTLY, chirp, share_found, similarity
+from recordings import chirp, heard, similarity
 
 
 async def test_both_hear_each_other(whatsapp: WhatsApp, phone: Phone) -> None:
@@ -363,9 +363,9 @@ def test_a_whole_call_on_uvloop() -> None:
                 phone = await whatsapp.phone(network=network)
                 call = await phone.dial()
                 await call.answered()
-                await call.hears(lambda recording: share_found(answer, recording.pcm) >= MOSTLY)
+                await heard(answer, lambda: call.recording.pcm)
                 await call.play(question)
-                await until(lambda: share_found(question, ears.pcm) >= MOSTLY)
+                await heard(question, lambda: ears.pcm)
                 # Now with timers for what is missing.
                 network.conditions = NetworkConditions(loss=0.1, jitter=0.03)
                 await call.play(question)
