@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import sys
 from collections import deque
@@ -13,6 +14,9 @@ from typing import Self
 
 from pipecat_whatsapp.simulator.graph import Account
 from pipecat_whatsapp.simulator.story import Echo
+
+BOT_PORTS = range(20_000, 30_000)
+"""Below what systems give away by themselves (RFC 6335 section 6 names 49152 to 65535)."""
 
 STOP_PATIENCE = 10.0
 """Seconds that a bot gets to end its calls and itself before it is killed."""
@@ -151,7 +155,13 @@ def _dotenv(script: Path) -> dict[str, str]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is likely to be free still when the bot binds it.
+
+    Those that the system gives to whoever asks for any are left out: one of them may be given away
+    while the bot starts.
+    """
+    for port in random.sample(BOT_PORTS, len(BOT_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")  # pragma: no cover
