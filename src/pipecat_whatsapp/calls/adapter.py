@@ -266,7 +266,7 @@ class WebhookAdapter:
             ConfigError: The arguments cannot be used.
         """
         order = DialOrder(
-            user=read_user(to) if isinstance(to, str) else to,
+            user=_user(to),
             phone_number_id=self._dialler.number(phone_number_id),
             bot=bot or self.bot,
             ring_timeout=ring_timeout,
@@ -282,8 +282,7 @@ class WebhookAdapter:
         Raises:
             ConfigError: The arguments cannot be used.
         """
-        user = read_user(to) if isinstance(to, str) else to
-        return Contact(self.graph, self._dialler.number(phone_number_id), user)
+        return Contact(self.graph, self._dialler.number(phone_number_id), _user(to))
 
     async def terminate(self, call_id: str) -> bool:
         """End one call, at Meta and here. Returns whether it was running."""
@@ -315,16 +314,14 @@ class WebhookAdapter:
         Returns:
             Whether all calls have ended.
         """
-        self._draining = True
-        self._dialler.permissions.close()
+        self._take_no_more()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
         return not self.calls
 
     async def close(self) -> None:
         """End everything: calls at Meta first, then their bots. Safe to repeat."""
-        self._draining = True
-        self._dialler.permissions.close()
+        self._take_no_more()
         sessions = self._switchboard.sessions
         for session in sessions:
             session.hang_up(Cause.SHUTDOWN)
@@ -341,6 +338,10 @@ class WebhookAdapter:
         await asyncio.gather(*left, return_exceptions=True)
         await self.graph.close()
 
+    def _take_no_more(self) -> None:
+        self._draining = True
+        self._dialler.permissions.close()
+
     async def _wait(self, seconds: float) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
@@ -353,6 +354,10 @@ class WebhookAdapter:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_log_failure)
+
+
+def _user(to: str | User) -> User:
+    return read_user(to) if isinstance(to, str) else to
 
 
 def _is_missed(report: CallReport) -> bool:
