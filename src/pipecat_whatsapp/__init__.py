@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipecat_whatsapp.calls.contact import Contact
     from pipecat_whatsapp.calls.dialler import DialResult
     from pipecat_whatsapp.calls.law import State
+    from pipecat_whatsapp.calls.observer import Observer
     from pipecat_whatsapp.calls.outcome import Cause, Outcome
     from pipecat_whatsapp.calls.permission import PermissionTemplate
     from pipecat_whatsapp.calls.response import WebhookResponse
@@ -45,6 +46,7 @@ __all__ = [
     "Direction",
     "GraphClient",
     "HoldBack",
+    "Observer",
     "Outcome",
     "PermissionTemplate",
     "Reject",
@@ -67,6 +69,7 @@ _MODULES = {
     "calls.contact": ("Contact",),
     "calls.dialler": ("DialResult",),
     "calls.law": ("State",),
+    "calls.observer": ("Observer",),
     "calls.outcome": ("Cause", "Outcome"),
     "calls.permission": ("PermissionTemplate",),
     "calls.response": ("WebhookResponse",),
