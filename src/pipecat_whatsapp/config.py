@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.ice_servers import is_ice_url, is_turn, read_ice_servers, urls_of
+from pipecat_whatsapp.media.network import Network
 from pipecat_whatsapp.meta.graph import DEFAULT_GRAPH_URL, DEFAULT_GRAPH_VERSION, TokenProvider
 
 REQUIRED_VARIABLES = (
@@ -18,10 +19,6 @@ REQUIRED_VARIABLES = (
     "WHATSAPP_PHONE_NUMBER_ID",
     "WHATSAPP_APP_SECRET",
     "WHATSAPP_WEBHOOK_VERIFICATION_TOKEN",
-)
-
-_ICE_URL = re.compile(
-    r"(stuns?|turns?):([^:?/@\s\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(\?transport=(udp|tcp))?"
 )
 
 
@@ -43,6 +40,7 @@ class Timing:
         shutdown_grace: The same while the adapter closes.
         lost_reply_patience: From a connect that got no answer until the call counts as not placed.
             If it was placed, a webhook tells so.
+        room_patience: How long a connect waits for a process with room.
     """
 
     accept_deadline: float = 25.0
@@ -53,6 +51,12 @@ class Timing:
     bot_grace: float = 10.0
     shutdown_grace: float = 2.0
     lost_reply_patience: float = 15.0
+    room_patience: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, seconds in vars(self).items():
+            if not seconds >= 0:
+                raise ConfigError(f"{name} is {seconds} s: give it 0 or more seconds.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,10 @@ class WhatsAppConfig:
         graph_url: Base address of the Graph API. Plain http only on loopback.
         graph_version: Graph API version.
         ice_servers: STUN and TURN servers. None by default: Meta's relays are public.
-        max_calls: Calls at one time; further ones are rejected. None is no limit.
+        network: Which ports and addresses calls use. By default, whatever the machine has.
+        max_calls: Calls at one time; 0 takes none. None is no limit.
+        max_lag: Seconds of mean event-loop lag above which a further call is refused. None is no
+            limit.
         max_call_duration: Seconds after which an answered call is ended. None is no limit.
         timing: How long each step may take.
     """
@@ -80,7 +87,9 @@ class WhatsAppConfig:
     graph_url: str = DEFAULT_GRAPH_URL
     graph_version: str = DEFAULT_GRAPH_VERSION
     ice_servers: tuple[IceServer, ...] = field(default=(), repr=False)
+    network: Network = field(default_factory=Network)
     max_calls: int | None = None
+    max_lag: float | None = None
     max_call_duration: float | None = None
     timing: Timing = field(default_factory=Timing)
 
@@ -96,18 +105,33 @@ class WhatsAppConfig:
             )
         if not self.verification_token:
             raise ConfigError("A verification token is needed: choose any secret string.")
-        for url in (url for server in self.ice_servers for url in _urls(server)):
-            if not _ICE_URL.fullmatch(url):
+        for url in (url for server in self.ice_servers for url in urls_of(server)):
+            if not is_ice_url(url):
                 raise ConfigError(
                     f"{url!r} is no ICE server: write it as stun:host:port or turn:host:port."
                 )
+        if self.network.relay_only and not any(map(is_turn, self.ice_servers)):
+            raise ConfigError(
+                "Relay only needs a TURN server: name one in WHATSAPP_ICE_SERVERS or ice_servers."
+            )
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self.max_calls is not None and self.max_calls < 0:
+            raise ConfigError(f"max_calls is {self.max_calls}: 0 takes no call, None any number.")
+        for name in ("max_lag", "max_call_duration"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ConfigError(f"{name} is {seconds} s: give it more than 0, or None.")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> WhatsAppConfig:
         """Read the settings from the environment.
 
         `WHATSAPP_PHONE_NUMBER_ID` and `WHATSAPP_APP_SECRET` take several values, separated by
-        commas. `WHATSAPP_GRAPH_URL` and `WHATSAPP_GRAPH_VERSION` are optional.
+        commas. `WHATSAPP_GRAPH_URL` and `WHATSAPP_GRAPH_VERSION` are optional, and so are
+        `WHATSAPP_ICE_SERVERS`, written as pipecat's `PIPECAT_ICE_SERVERS` is, and the variables of
+        `Network.from_env`.
 
         Args:
             environ: The variables; `os.environ` by default.
@@ -130,12 +154,10 @@ class WhatsAppConfig:
             "verification_token": environ["WHATSAPP_WEBHOOK_VERIFICATION_TOKEN"].strip(),
             "graph_url": environ.get("WHATSAPP_GRAPH_URL") or DEFAULT_GRAPH_URL,
             "graph_version": environ.get("WHATSAPP_GRAPH_VERSION") or DEFAULT_GRAPH_VERSION,
+            "ice_servers": read_ice_servers([environ.get("WHATSAPP_ICE_SERVERS", "")]),
+            "network": Network.from_env(environ),
         }
         return cls(**(settings | overrides))
-
-
-def _urls(server: IceServer) -> list[str]:
-    return [server.urls] if isinstance(server.urls, str) else list(server.urls)
 
 
 def _is_digits(text: str) -> bool:
