@@ -504,3 +504,56 @@ async def test_many_requests_run_side_by_side(scripted: ScriptedGraph, graph: Gr
         await scripted.hanging.acquire()
     scripted.released.set()
     await asyncio.gather(*requests)
+
+
+# on_attempt
+
+
+async def test_every_attempt_is_told_with_its_status(scripted: ScriptedGraph) -> None:
+    told: list[tuple[str, str]] = []
+
+    def on_attempt(action: str, status: str, seconds: float) -> None:
+        assert seconds >= 0
+        told.append((action, status))
+
+    async with GraphClient(
+        token=TOKEN, url=scripted.url, retry_pauses=(0, 0), on_attempt=on_attempt
+    ) as graph:
+        scripted.steps = [hang_up, error(500, 2), answer({"success": True})]
+        await graph.terminate(NUMBER, CALL)
+        scripted.steps = [error(400, 138000)]
+        with pytest.raises(GraphRequestError):
+            await graph.accept(NUMBER, CALL, SDP)
+    assert told == [
+        ("terminate", "unreachable"),
+        ("terminate", "500"),
+        ("terminate", "200"),
+        ("accept", "400"),
+    ]
+
+
+async def test_attempts_are_told_without_ids(scripted: ScriptedGraph) -> None:
+    told: list[str] = []
+    async with GraphClient(
+        token=TOKEN, url=scripted.url, on_attempt=lambda action, *_: told.append(action)
+    ) as graph:
+        await graph.request("POST", f"{NUMBER}/messages", json={"to": PHONE})
+        await graph.request("GET", f"{USER_ID}/call_permissions")
+        await graph.request("GET", "debug_token", params={"input_token": "x"})
+        await graph.request("GET", NUMBER)
+    assert told == [
+        "POST {id}/messages",
+        "GET {id}/call_permissions",
+        "GET debug_token",
+        "GET {id}",
+    ]
+
+
+async def test_what_was_not_sent_is_no_attempt(scripted: ScriptedGraph) -> None:
+    told: list[str] = []
+    async with GraphClient(
+        token=TOKEN, url=scripted.url, on_attempt=lambda action, *_: told.append(action)
+    ) as graph:
+        with pytest.raises(GraphUnreachableError):
+            await graph.accept(NUMBER, CALL, SDP, deadline=soon(-1))
+    assert told == []

@@ -10,7 +10,7 @@ from pipecat_whatsapp.meta.answers import first_id
 from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.checks import MAX_PAYLOAD_CHARS, address, check_length, checked_id
 from pipecat_whatsapp.meta.events import User
-from pipecat_whatsapp.meta.graph_http import GraphHttp, TokenProvider
+from pipecat_whatsapp.meta.graph_http import GraphHttp, OnAttempt, TokenProvider
 from pipecat_whatsapp.meta.graph_requests import GraphRequests
 from pipecat_whatsapp.meta.media import MediaApi
 from pipecat_whatsapp.meta.messages import MessagesApi
@@ -34,6 +34,8 @@ class GraphClient(GraphRequests):
         version: Graph API version.
         request_timeout: Seconds that one attempt of a request may take.
         retry_pauses: Seconds between the attempts of a request that may be repeated.
+        on_attempt: Told of every attempt of a request: what was asked, the HTTP status or
+            "unreachable", and the seconds that it took.
 
     Attributes:
         messages: Texts, templates, call buttons, requests for permission to call.
@@ -54,8 +56,9 @@ class GraphClient(GraphRequests):
         version: str = DEFAULT_GRAPH_VERSION,
         request_timeout: float = 10.0,
         retry_pauses: Sequence[float] = (0.2, 0.6),
+        on_attempt: OnAttempt | None = None,
     ) -> None:
-        http = GraphHttp(token=token, url=url, version=version)
+        http = GraphHttp(token=token, url=url, version=version, on_attempt=on_attempt)
         super().__init__(http, request_timeout=request_timeout, retry_pauses=retry_pauses)
         self.messages = MessagesApi(self.request)
         self.permissions = PermissionsApi(self.request)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +18,16 @@ from pipecat_whatsapp.errors import GraphUnreachableError, MediaError
 from pipecat_whatsapp.meta.checks import checked_token, checked_url, checked_version
 from pipecat_whatsapp.meta.graph_errors import Answer, masked, refusal
 from pipecat_whatsapp.meta.reading import bounded_int
+from pipecat_whatsapp.meta.request import Request
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 """Gives the access token. It is asked before every request, so that a token can rotate."""
+
+OnAttempt = Callable[[str, str, float], None]
+"""Told of every attempt of a request: what was asked, the HTTP status or `UNREACHABLE`, seconds."""
+
+UNREACHABLE = "unreachable"
+"""The status of an attempt that got no answer."""
 
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 500
@@ -34,55 +41,6 @@ DNS_CACHE_SECONDS = 300
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A file to send as a form.
-
-    Parameters:
-        fields: The form's other fields.
-        data: The file.
-        mime_type: What the file is.
-        seconds: How long sending it may take.
-    """
-
-    fields: Mapping[str, str]
-    data: bytes = field(repr=False)
-    mime_type: str
-    seconds: float
-
-    def form(self) -> aiohttp.FormData:
-        """The form, for one attempt."""
-        form = aiohttp.FormData(self.fields)
-        form.add_field("file", self.data, filename="file", content_type=self.mime_type)
-        return form
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request, however often it is sent.
-
-    Parameters:
-        method: HTTP method.
-        path: What follows the version.
-        json: The body.
-        params: The query.
-        on_sent: Called when the request is on its way.
-        upload: A file to send instead of a JSON body.
-        token: Another token than the client's.
-    """
-
-    method: str
-    path: str
-    json: Mapping[str, Any] | None
-    params: Mapping[str, str] | None
-    on_sent: Callable[[], None]
-    upload: Upload | None = None
-    token: str | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return (self.json or {}).get("action") or f"{self.method} {self.path}"
-
-
 class GraphHttp:
     """Connections of our own to the Graph API, opened when they are first needed.
 
@@ -92,13 +50,22 @@ class GraphHttp:
         token: The access token, or a function that gives it.
         url: Base address of the Graph API.
         version: Graph API version.
+        on_attempt: Told of every attempt of a request.
 
     Raises:
         ConfigError: The URL, the version or the token cannot be used.
     """
 
-    def __init__(self, *, token: str | TokenProvider, url: str, version: str) -> None:
+    def __init__(
+        self,
+        *,
+        token: str | TokenProvider,
+        url: str,
+        version: str,
+        on_attempt: OnAttempt | None = None,
+    ) -> None:
         self.token = token
+        self._on_attempt = on_attempt or _no_matter
         self._base = f"{checked_url(url)}/{checked_version(version)}"
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -132,8 +99,14 @@ class GraphHttp:
             GraphRequestError: Meta refused.
             GraphUnreachableError: No answer came; Meta may have acted.
         """
-        async with _answer_within(seconds, str(request)):
-            answer = await self._exchange(request)
+        began = time.monotonic()
+        try:
+            async with _answer_within(seconds, str(request)):
+                answer = await self._exchange(request)
+        except GraphUnreachableError:
+            self._on_attempt(request.kind, UNREACHABLE, time.monotonic() - began)
+            raise
+        self._on_attempt(request.kind, str(answer.status), time.monotonic() - began)
         if not answer.succeeded:
             raise refusal(str(request), answer)
         return answer.body
@@ -258,6 +231,10 @@ def _secrets(request: Request, token: str) -> tuple[str, ...]:
     """All tokens of a request: the one that it shows, in its parts, and one that it asks about."""
     asked_about = (request.params or {}).get("input_token", "")
     return tuple(secret for secret in (token, *token.split("|")[1:], asked_about) if secret)
+
+
+def _no_matter(*_: object) -> None:
+    """Who is told of attempts when nobody wants to know."""
 
 
 def _nobody() -> None:

@@ -10,7 +10,8 @@ from typing import Any, NoReturn, Protocol, Self
 from loguru import logger
 
 from pipecat_whatsapp.errors import GraphError, GraphRequestError, GraphUnreachableError
-from pipecat_whatsapp.meta.graph_http import GraphHttp, Request, TokenProvider, Upload
+from pipecat_whatsapp.meta.graph_http import GraphHttp, TokenProvider
+from pipecat_whatsapp.meta.request import Request, Upload
 
 MAX_RETRY_AFTER = 5.0
 """Seconds. Meta may ask for more, but a call does not wait that long."""

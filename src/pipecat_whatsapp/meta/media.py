@@ -13,9 +13,9 @@ from pipecat_whatsapp.errors import GraphRequestError, MediaError
 from pipecat_whatsapp.meta.answers import unreadable
 from pipecat_whatsapp.meta.checks import checked_id, invalid
 from pipecat_whatsapp.meta.events import Raw
-from pipecat_whatsapp.meta.graph_http import Upload
 from pipecat_whatsapp.meta.graph_requests import SendRequest
 from pipecat_whatsapp.meta.reading import token
+from pipecat_whatsapp.meta.request import Upload
 from pipecat_whatsapp.meta.transcript import Transcript, parse_transcript
 
 VOICEMAIL_ANNOUNCEMENT = "call_voicemail_announcement"
