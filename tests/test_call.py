@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipecat_whatsapp.calls.call import Call
@@ -74,6 +76,25 @@ def test_the_report_of_an_answered_call() -> None:
     ]
     assert report.steps[-1].state is State.ENDED
     assert report.stages[Signal.LINKED] == 2
+
+
+def test_a_report_tells_when_things_were() -> None:
+    before = time.time()
+    call = inbound(*TO_ACCEPTING, Signal.ACCEPTED)
+    call.ice_up_after = 1.5
+    call.apply(Signal.TERMINATED, after=10.5)
+    report = call.report()
+    assert before <= report.began_at <= time.time()
+    assert (report.ice_up_after, report.answered_after, report.ended_after) == (1.5, 4, 10.5)
+    assert inbound().report().ended_after == 0.0
+
+
+def test_what_a_trace_may_say_of_a_call_holds_no_phone_number() -> None:
+    assert inbound().span_attributes == {
+        "whatsapp.call_id": "wacid.A",
+        "whatsapp.phone_number_id": "200",
+        "whatsapp.direction": "inbound",
+    }
 
 
 def test_a_call_of_ours_lasts_from_the_pick_up_on() -> None:

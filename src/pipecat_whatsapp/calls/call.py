@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from pipecat_whatsapp.calls.law import (
@@ -45,6 +46,10 @@ class CallReport:
         detail: More words on the cause, empty when there are none.
         answered: Whether we accepted it, or the user called picked up.
         duration: Seconds from the answer to the end, 0 when it was not answered.
+        began_at: When it began here, Unix seconds.
+        answered_after: When it was answered, seconds since its beginning; None when it was not,
+            or only Meta knows.
+        ice_up_after: When ICE was up, seconds since its beginning; None when it never was.
         steps: What happened, in order.
         terminate: Meta's own account of the end, when it came before ours.
         quality: How it sounded.
@@ -59,6 +64,9 @@ class CallReport:
     detail: str
     answered: bool
     duration: float
+    began_at: float
+    answered_after: float | None
+    ice_up_after: float | None
     steps: tuple[Step, ...]
     terminate: CallTerminate | None
     quality: CallQuality
@@ -68,6 +76,11 @@ class CallReport:
     def outcome(self) -> Outcome:
         """What the attempt to talk came to; Meta's `status` has no say in it."""
         return Outcome.ANSWERED if self.answered else Outcome.unanswered_because(self.cause)
+
+    @property
+    def ended_after(self) -> float:
+        """When it ended, seconds since its beginning."""
+        return self.steps[-1].after if self.steps else 0.0
 
     @property
     def stages(self) -> dict[Signal, float]:
@@ -95,6 +108,10 @@ class Call:
         cta_payload: Payload of the call button that was tapped. Untrusted.
         deeplink_payload: Payload of the link that was opened. Untrusted.
         biz_opaque_callback_data: What is attached to the call.
+
+    Attributes:
+        began_at: When it began here, Unix seconds.
+        ice_up_after: When ICE was up, seconds since its beginning; None before.
     """
 
     def __init__(
@@ -119,6 +136,8 @@ class Call:
         self.cta_payload = cta_payload
         self.deeplink_payload = deeplink_payload
         self.biz_opaque_callback_data = biz_opaque_callback_data
+        self.began_at = time.time()
+        self.ice_up_after: float | None = None
         self.cause: Cause | None = None
         self.detail = ""
         self.terminate: CallTerminate | None = None
@@ -144,6 +163,15 @@ class Call:
 
     def __repr__(self) -> str:
         return f"Call({self.id!r}, {self.state.value})"
+
+    @property
+    def span_attributes(self) -> dict[str, str]:
+        """What a trace may say of the call; for pipecat's `additional_span_attributes`."""
+        return {
+            "whatsapp.call_id": self.id,
+            "whatsapp.phone_number_id": self.phone_number_id,
+            "whatsapp.direction": self.direction.value,
+        }
 
     @property
     def awaited(self) -> frozenset[Signal]:
@@ -211,6 +239,9 @@ class Call:
             # Meta knows of a pick-up whose webhook never came.
             answered=answered_after is not None or self._was_met(),
             duration=duration,
+            began_at=self.began_at,
+            answered_after=answered_after,
+            ice_up_after=self.ice_up_after,
             steps=tuple(self.steps),
             terminate=self.terminate,
             quality=self.quality,
