@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import pytest
@@ -24,10 +25,15 @@ class RedisServer:
     """A Redis on loopback that keeps nothing on disk. Use it with `async with`.
 
     Skips the test where redis-server is not installed.
+
+    Args:
+        cluster: Whether it is a cluster, of one node.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cluster: bool = False) -> None:
         self.port = free_port()
+        self._cluster = cluster
+        self._folder = TemporaryDirectory()
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -36,6 +42,7 @@ class RedisServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self.kill()
+        self._folder.cleanup()
 
     @property
     def url(self) -> str:
@@ -47,6 +54,9 @@ class RedisServer:
         if program is None:
             pytest.skip("redis-server is not installed (Debian package redis-server)")
         options = f"--bind 127.0.0.1 --port {self.port} --appendonly no --loglevel warning"
+        if self._cluster:
+            options += f" --dir {self._folder.name}"
+            options += f" --cluster-enabled yes --cluster-port {free_port()}"
         self._process = await asyncio.create_subprocess_exec(
             program,
             *options.split(),
@@ -59,6 +69,8 @@ class RedisServer:
             while not await self._answers():
                 assert self._process.returncode is None, "redis-server has ended"
                 await asyncio.sleep(0.01)
+            if self._cluster:
+                await self._take_all_slots()
 
     async def stop(self) -> None:
         """End it in good order."""
@@ -83,13 +95,21 @@ class RedisServer:
 
     async def _answers(self) -> bool:
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            try:
-                writer.write(b"PING\r\n")
-                return await reader.readline() == b"+PONG\r\n"
-            finally:
-                writer.close()
+            return await self._ask(b"PING") == b"+PONG\r\n"
         return False
+
+    async def _take_all_slots(self) -> None:
+        await self._ask(b"CLUSTER ADDSLOTSRANGE 0 16383")
+        while (await self._ask(b"GET slot")).startswith(b"-CLUSTERDOWN"):
+            await asyncio.sleep(0.01)
+
+    async def _ask(self, command: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(command + b"\r\n")
+            return await reader.readline()
+        finally:
+            writer.close()
 
     async def _end(self, number: signal.Signals) -> None:
         if self._process is None:

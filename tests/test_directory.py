@@ -1,47 +1,216 @@
+"""What every directory must do, whether in memory, over Redis or over a Redis cluster."""
+
 from __future__ import annotations
 
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+
 import pytest
+import pytest_asyncio
+from redis.asyncio import Redis, RedisCluster
 
-from pipecat_whatsapp.calls import directory
-from pipecat_whatsapp.calls.directory import TOMBSTONE_SECONDS, MemoryDirectory
+from pipecat_whatsapp.calls.directory import (
+    MAX_PARKED,
+    CallDirectory,
+    Delivery,
+    Holding,
+    Peer,
+    Standing,
+)
+from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
+from pipecat_whatsapp.calls.redis import RedisDirectory
+from pipecat_whatsapp.meta.events import Direction
+from redis_server import RedisServer
 
-
-async def test_a_call_is_claimed_once() -> None:
-    calls = MemoryDirectory()
-    assert await calls.claim("wacid.A")
-    assert not await calls.claim("wacid.A")
-    assert await calls.claim("wacid.B")
-
-
-async def test_an_ended_call_is_never_claimed_again() -> None:
-    calls = MemoryDirectory()
-    await calls.claim("wacid.A")
-    await calls.bury("wacid.A")
-    assert not await calls.claim("wacid.A")
-
-
-async def test_a_call_that_ends_before_it_begins_is_never_claimed() -> None:
-    calls = MemoryDirectory()
-    await calls.bury("wacid.A")
-    await calls.bury("wacid.A")
-    assert not await calls.claim("wacid.A")
+HOLDING = Holding("111", Direction.INBOUND)
+Join = Callable[[str], CallDirectory]
 
 
-async def test_tombstones_are_forgotten_in_time() -> None:
-    now = 0.0
-    calls = MemoryDirectory(clock=lambda: now)
-    await calls.bury("wacid.A")
-    now = TOMBSTONE_SECONDS - 1
-    assert not await calls.claim("wacid.A")
-    now = TOMBSTONE_SECONDS + 1
-    assert await calls.claim("wacid.A")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["memory", "redis", "cluster"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
+    """Where a deployment keeps what its processes have in common; the address of a Redis."""
+    if request.param == "memory":
+        yield None
+        return
+    async with RedisServer(cluster=request.param == "cluster") as server:
+        yield ("cluster " if request.param == "cluster" else "") + server.url
 
 
-async def test_tombstones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "MAX_TOMBSTONES", 2)
-    calls = MemoryDirectory()
-    for call_id in ("wacid.A", "wacid.B", "wacid.C"):
-        await calls.bury(call_id)
-    assert await calls.claim("wacid.A")
-    assert not await calls.claim("wacid.B")
-    assert not await calls.claim("wacid.C")
+@pytest.fixture
+async def join(store: str | None) -> AsyncIterator[Join]:
+    """Gives a directory to each process of a deployment of its own."""
+    if store is None:
+        board = Board()
+        yield lambda node: MemoryDirectory(node, board)
+        return
+    kind = RedisCluster if store.startswith("cluster") else Redis
+    prefix = secrets.token_hex(4)
+    joined: list[RedisDirectory] = []
+
+    def over_redis(node: str) -> CallDirectory:
+        client = kind.from_url(store.split()[-1], decode_responses=True)
+        joined.append(RedisDirectory(client, node=node, prefix=prefix, settle_seconds=0))
+        return joined[-1]
+
+    yield over_redis
+    for directory in joined:
+        await directory.close()
+
+
+async def peer(directory: CallDirectory, name: str) -> Peer:
+    news = await directory.beat(Standing(), {})
+    return next(peer for peer in news.peers if peer.name == name)
+
+
+async def letters(directory: CallDirectory) -> list[str]:
+    async with asyncio.timeout(30):
+        received = await directory.receive()
+    await directory.done(received)
+    return [letter.text for letter in received]
+
+
+async def test_one_process_gets_a_call(join: Join) -> None:
+    a, b = join("a"), join("b")
+    results = await asyncio.gather(*(d.claim("wacid.A", HOLDING) for d in (a, b, a, b)))
+    assert sorted(results, key=str) == [(), (), None, None]
+
+
+async def test_an_ended_call_is_never_claimed(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    await a.bury("wacid.A")
+    await b.bury("wacid.B")
+    await b.bury("wacid.B")
+    for directory in (a, b):
+        assert await directory.claim("wacid.A", HOLDING) is None
+        assert await directory.claim("wacid.B", HOLDING) is None
+
+
+async def test_a_call_that_meta_connected_is_seized(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    await b.seize("wacid.A", HOLDING)
+    assert await a.claim("wacid.A", HOLDING) is None
+    lost = (await a.beat(Standing(), {"wacid.A": HOLDING})).lost
+    assert lost == {"wacid.A": "b"}
+
+
+async def test_a_token_is_first_once(join: Join) -> None:
+    a, b = join("a"), join("b")
+    assert await a.first("nonce", 60)
+    assert not await a.first("nonce", 60)
+    assert not await b.first("nonce", 60)
+    assert await b.first("another", 60)
+
+
+async def test_processes_know_of_each_other(join: Join) -> None:
+    a, b = join("a"), join("b")
+    standing = Standing(calls=3, room=None, region="eu", host="one")
+    await a.beat(standing, {})
+    news = await b.beat(Standing(room=7), {})
+    assert {peer.name: peer.standing for peer in news.peers} == {
+        "a": standing,
+        "b": Standing(room=7),
+    }
+    first = await peer(b, "a")
+    await a.beat(standing, {})
+    assert (await peer(b, "a")).beats == first.beats + 1
+
+
+async def test_a_beat_heals_claims_that_were_forgotten(join: Join) -> None:
+    a, b = join("a"), join("b")
+    assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {}
+    assert await b.claim("wacid.A", HOLDING) is None
+
+
+async def test_a_beat_tells_of_a_call_that_is_over(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    await b.bury("wacid.A")
+    assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {"wacid.A": None}
+
+
+async def test_a_letter_reaches_the_owner_of_a_call(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    assert await b.deliver("wacid.A", None, "over", final=True) is Delivery.SENT
+    assert await a.deliver("wacid.A", None, "over", final=True) is Delivery.OURS
+    assert await letters(a) == ["over"]
+    # It is the owner who says when it is over.
+    assert await b.claim("wacid.A", HOLDING) is None
+    await a.bury("wacid.A")
+    assert await b.deliver("wacid.A", None, "again", final=True) is Delivery.OVER
+
+
+async def test_a_letter_finds_a_call_by_its_other_name(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("token", HOLDING)
+    assert await b.deliver("wacid.A", "token", "rings", final=False) is Delivery.SENT
+    assert await letters(a) == ["rings"]
+
+
+async def test_the_end_of_a_call_that_nobody_has_buries_it(join: Join) -> None:
+    a, b = join("a"), join("b")
+    assert await b.deliver("wacid.A", None, "over", final=True) is Delivery.BURIED
+    assert await a.claim("wacid.A", HOLDING) is None
+
+
+async def test_letters_wait_for_a_calls_owner(join: Join) -> None:
+    a, b = join("a"), join("b")
+    for number in range(MAX_PARKED + 1):
+        told = await b.deliver("wacid.A", None, str(number), final=False)
+        assert told is Delivery.PARKED
+    waiting = await a.claim("wacid.A", HOLDING)
+    assert waiting == tuple(str(number) for number in range(1, MAX_PARKED + 1))
+    assert await a.claim("wacid.A", HOLDING) == ()
+
+
+async def test_a_letter_comes_again_until_it_is_done(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.beat(Standing(), {})
+    assert await b.send("a", "one")
+    async with asyncio.timeout(30):
+        assert [letter.text for letter in await a.receive()] == ["one"]
+    # The process reconnects, or is another instance of the same name.
+    again = join("a")
+    assert await b.send("a", "two")
+    assert await letters(again) == ["one"] or not isinstance(again, RedisDirectory)
+
+
+async def test_nothing_is_sent_to_a_process_that_is_not_there(join: Join) -> None:
+    a, b = join("a"), join("b")
+    assert not await b.send("a", "hello")
+    await a.beat(Standing(), {})
+    assert await b.send("a", "hello")
+    assert [letter.text for letter in await a.leave()] == ["hello"]
+    assert not await b.send("a", "hello")
+
+
+async def test_one_process_takes_over_what_a_dead_one_left(join: Join) -> None:
+    a, b, c = join("a"), join("b"), join("c")
+    for directory in (a, b, c):
+        await directory.beat(Standing(), {})
+    await a.claim("wacid.A", HOLDING)
+    await a.claim("wacid.over", HOLDING)
+    await a.bury("wacid.over")
+    await b.send("a", "unread")
+    dead = await peer(b, "a")
+    taken = await asyncio.gather(b.take_over(dead), c.take_over(dead))
+    assert sorted(map(dict, taken), key=len) == [{}, {"wacid.A": HOLDING}]
+    heir = b if taken[0] else c
+    assert await letters(heir) == ["unread"]
+    # The heir owns them now: if it dies too, the next takes over.
+    assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {"wacid.A": heir.node}
+    other = c if heir is b else b
+    assert await other.take_over(await peer(other, heir.node)) == {"wacid.A": HOLDING}
+
+
+async def test_who_shows_life_is_not_taken_over(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.beat(Standing(), {})
+    await a.claim("wacid.A", HOLDING)
+    seen = await peer(b, "a")
+    await a.beat(Standing(), {"wacid.A": HOLDING})
+    assert await b.take_over(seen) == {}
+    assert await b.claim("wacid.A", HOLDING) is None

@@ -5,6 +5,7 @@
     WhatsAppError
     ├── ConfigError          a setting is missing or wrong
     ├── WebhookError         a request is not from Meta, or not a webhook (carries an HTTP status)
+    ├── DirectoryError       the directory that processes share cannot be reached
     ├── SdpError             an SDP cannot carry a WhatsApp call
     ├── GraphError           a Graph API request did not succeed
     │   ├── GraphRequestError      Meta refused (code, Meta's words, advice)
@@ -50,6 +51,10 @@ class WebhookError(WhatsAppError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class DirectoryError(WhatsAppError):
+    """The directory that several processes share cannot be reached."""
 
 
 class SimulatorError(WhatsAppError):

@@ -19,7 +19,7 @@ from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dial_door import DialDoor
 from pipecat_whatsapp.calls.dialler import Dialler, DialResult
-from pipecat_whatsapp.calls.directory import CallDirectory, MemoryDirectory
+from pipecat_whatsapp.calls.directory import CallDirectory
 from pipecat_whatsapp.calls.hooks import (
     CallEndedHook,
     MissedCallHook,
@@ -28,6 +28,7 @@ from pipecat_whatsapp.calls.hooks import (
     log_event,
     log_report,
 )
+from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.outbound import DialOrder
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.permission import PermissionTemplate

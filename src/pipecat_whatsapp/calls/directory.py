@@ -1,66 +1,201 @@
-"""Who owns which call, and which calls are over.
+"""Who owns which call, which calls are over, and which processes there are.
 
 The webhook of one call may be delivered twice, to two processes, or after the call's end. A
-directory answers the one question that keeps this harmless: may I start this call?
+directory answers the one question that keeps this harmless: may I start this call? It also brings
+letters from one process to another, and tells each of all the others.
+
+Media never moves: the process that answers a call holds it to its end, and only small letters
+travel.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
+
+from pipecat_whatsapp.meta.events import Direction
 
 TOMBSTONE_SECONDS = 3600.0
 """How long an ended call is remembered. A connect is stale long before that."""
 
-MAX_TOMBSTONES = 100_000
-"""How many ended calls are remembered; the oldest is forgotten first."""
+PARK_SECONDS = 60.0
+"""How long a letter for a call without an owner is kept: Meta's webhook may be faster than its
+answer to the request that placed the call."""
+
+MAX_PARKED = 20
+"""Letters kept for one such call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a process tells the others of itself.
+
+    Parameters:
+        calls: How many calls it has.
+        room: How many more it takes; None for no limit.
+        region: Where it is, as its operator names it.
+        host: The machine that it runs on.
+    """
+
+    calls: int = 0
+    room: int | None = 0
+    region: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A process of the deployment.
+
+    Parameters:
+        name: Its name, which no process had before.
+        beats: Grows while it lives.
+        standing: What it last said of itself.
+    """
+
+    name: str
+    beats: int
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What others must know of a call to end it when its owner is gone.
+
+    Parameters:
+        phone_number_id: The business number's id.
+        direction: Who placed it.
+    """
+
+    phone_number_id: str
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Letter:
+    """Something that one process tells another.
+
+    Parameters:
+        id: Its place in the inbox.
+        text: What it says.
+    """
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class News:
+    """What a process hears when it tells of itself.
+
+    Parameters:
+        peers: All processes, itself among them.
+        lost: Calls that it counts as its own and are not: each with its owner, None for a call
+            that is over.
+    """
+
+    peers: tuple[Peer, ...]
+    lost: Mapping[str, str | None]
+
+
+class Delivery(Enum):
+    """What became of a letter for a call's owner.
+
+    Parameters:
+        OURS: The call is this process's own, or was; nothing was sent.
+        SENT: It is in the owner's inbox.
+        OVER: The call is over.
+        BURIED: Nobody had the call, and nobody will.
+        PARKED: Nobody has the call yet; who claims it gets the letter.
+    """
+
+    OURS = "ours"
+    SENT = "sent"
+    OVER = "over"
+    BURIED = "buried"
+    PARKED = "parked"
 
 
 class CallDirectory(Protocol):
-    """The calls of one deployment. Every method may be repeated without harm."""
+    """The calls and the processes of one deployment, as one of its processes sees them.
 
-    async def claim(self, call_id: str) -> bool:
-        """Take a call. True exactly once for a call, and never for one that has ended."""
-        ...
-
-    async def bury(self, call_id: str) -> None:
-        """Mark a call as ended, whether or not it was ever claimed."""
-        ...
-
-
-class MemoryDirectory:
-    """The directory of a single process.
-
-    Args:
-        clock: Monotonic seconds.
+    Every method may be repeated without harm, and letters may come twice. A directory that cannot
+    be reached raises `DirectoryError`.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._claimed: set[str] = set()
-        self._tombstones: OrderedDict[str, float] = OrderedDict()
+    @property
+    def node(self) -> str:
+        """The name of this process."""
+        ...
 
-    async def claim(self, call_id: str) -> bool:
-        """Take a call. True exactly once for a call, and never for one that has ended."""
-        self._forget_old()
-        if call_id in self._claimed or call_id in self._tombstones:
-            return False
-        self._claimed.add(call_id)
-        return True
+    async def claim(self, call_id: str, holding: Holding) -> tuple[str, ...] | None:
+        """Take a call. Only one process ever gets it, and none once it has ended.
+
+        Returns:
+            The letters that waited for the call's owner; None when the call is not ours.
+        """
+        ...
+
+    async def seize(self, call_id: str, holding: Holding) -> None:
+        """Take a call whoever has it: Meta has connected it to this process."""
+        ...
 
     async def bury(self, call_id: str) -> None:
         """Mark a call as ended, whether or not it was ever claimed."""
-        self._claimed.discard(call_id)
-        self._tombstones[call_id] = self._clock()
-        self._tombstones.move_to_end(call_id)
-        self._forget_old()
+        ...
 
-    def _forget_old(self) -> None:
-        oldest_kept = self._clock() - TOMBSTONE_SECONDS
-        while self._tombstones and (
-            len(self._tombstones) > MAX_TOMBSTONES
-            or next(iter(self._tombstones.values())) < oldest_kept
-        ):
-            self._tombstones.popitem(last=False)
+    async def first(self, token: str, seconds: float) -> bool:
+        """Whether a token is used for the first time within so many seconds."""
+        ...
+
+    async def beat(self, standing: Standing, calls: Mapping[str, Holding]) -> News:
+        """Say that this process lives, and renew its claims; to be done once a second.
+
+        Args:
+            standing: What it tells of itself.
+            calls: Its running calls.
+        """
+        ...
+
+    async def deliver(self, call_id: str, alias: str | None, text: str, *, final: bool) -> Delivery:
+        """Send a letter to the owner of a call.
+
+        Args:
+            call_id: The call.
+            alias: Another name under which it may have been claimed.
+            text: The letter.
+            final: Whether the letter says that the call is over: without an owner it is buried.
+        """
+        ...
+
+    async def send(self, node: str, text: str) -> bool:
+        """Send a letter to a process. Returns whether there is such a process."""
+        ...
+
+    async def receive(self) -> list[Letter]:
+        """Wait, a while, for letters. Each comes again until it is `done`."""
+        ...
+
+    async def done(self, letters: list[Letter]) -> None:
+        """Letters have been dealt with."""
+        ...
+
+    async def take_over(self, peer: Peer) -> Mapping[str, Holding]:
+        """Take over what a dead process has left: its calls and its letters.
+
+        Of several that try at once one gets them; none does if the process has shown life since.
+
+        Returns:
+            The calls, which this process has to end.
+        """
+        ...
+
+    async def leave(self) -> list[Letter]:
+        """This process takes no letter any more. Returns those that it has not read."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections. Safe to repeat."""
+        ...

@@ -9,6 +9,7 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Accept, HoldBack, Reject
 from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.directory import Holding
 from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.session import CallSession, Desk
@@ -43,7 +44,8 @@ class InboundSession(CallSession):
             logger.debug("Call {} was announced again", event.call_id)
 
     async def _may_begin(self) -> bool:
-        if await self._desk.directory.claim(self.call.id):
+        holding = Holding(self.call.phone_number_id, self.call.direction)
+        if await self._desk.directory.claim(self.call.id, holding) is not None:
             return True
         logger.debug("Call {} is already served, or over", self.call.id)
         return False

@@ -1,0 +1,333 @@
+"""The directory over Redis: several processes, on one machine or many.
+
+Needs the extra `redis`. Redis 6.2 or newer, standalone, with Sentinel, or as a cluster; what it
+stores is small and expires, so persistence is not needed. Whoever can write to it can end calls:
+give each deployment a user of its own (`~{prefix}:*`, `+@all -@dangerous`) and TLS (`rediss://`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any, TypeAlias, cast
+
+from pipecat_whatsapp.calls import redis_scripts
+from pipecat_whatsapp.calls.directory import (
+    MAX_PARKED,
+    PARK_SECONDS,
+    TOMBSTONE_SECONDS,
+    Delivery,
+    Holding,
+    Letter,
+    News,
+    Peer,
+    Standing,
+)
+from pipecat_whatsapp.errors import ConfigError, DirectoryError
+from pipecat_whatsapp.meta.events import Direction
+
+try:
+    from redis.asyncio import Redis, RedisCluster
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError, ResponseError
+except ModuleNotFoundError as error:
+    raise ConfigError(
+        "Redis is not used, because its package is missing: "
+        "install it with pip install 'pipecat-whatsapp[redis]'."
+    ) from error
+
+Client: TypeAlias = "Redis | RedisCluster"
+
+ANSWER_SECONDS = 1.0
+"""How long Redis may take to answer. A call cannot wait longer."""
+
+KEEP_SECONDS = 120.0
+"""How long a claim stands that its owner does not renew."""
+
+SETTLE_SECONDS = 2.5
+"""How long a Redis that knows nothing of the deployment grants no claim. Until then every process
+has told it, once a second, of the calls that run: none of them is answered twice."""
+
+WAIT_SECONDS = 5.0
+"""How long one look into the inbox waits for letters."""
+
+MAX_LETTERS = 10_000
+"""Letters kept in an inbox."""
+
+GROUP = "process"
+
+
+class RedisDirectory:
+    """A `CallDirectory` in Redis.
+
+    Args:
+        client: A client of redis-py that decodes answers; it is closed with the directory.
+        node: The name of this process, which no process had before.
+        prefix: What all keys begin with: one Redis serves several deployments.
+        tombstone_seconds: How long an ended call is remembered.
+        settle_seconds: How long an empty Redis grants no claim.
+
+    Raises:
+        ConfigError: The prefix cannot be used.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        node: str,
+        prefix: str = "whatsapp",
+        tombstone_seconds: float = TOMBSTONE_SECONDS,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
+        if not prefix or {"{", "}"} & set(prefix):
+            raise ConfigError("The prefix of keys in Redis must have a letter, and no braces.")
+        self._client = client
+        self._node = node
+        self._tag = f"{{{prefix}}}"
+        self._tombstone_ms = round(tombstone_seconds * 1000)
+        self._settle_ms = round(settle_seconds * 1000)
+        self._has_inbox = False
+
+    @classmethod
+    def from_url(cls, url: str, *, node: str, prefix: str = "whatsapp") -> RedisDirectory:
+        """Use the Redis at an address.
+
+        Args:
+            url: Such as "redis://host:6379/0", "rediss://user:password@host" or "unix://path".
+            node: The name of this process, which no process had before.
+            prefix: What all keys begin with.
+
+        Raises:
+            ConfigError: The address or the prefix cannot be used.
+        """
+        try:
+            client = Redis.from_url(
+                url,
+                decode_responses=True,
+                socket_connect_timeout=ANSWER_SECONDS,
+                socket_timeout=WAIT_SECONDS + ANSWER_SECONDS,
+                socket_keepalive=True,
+                # One more try, for a connection that was idle and has been cut.
+                retry=Retry(NoBackoff(), 1),
+            )
+        except ValueError:
+            raise ConfigError(
+                "The address of Redis cannot be read: write it as redis://host:port/number, "
+                "rediss:// for TLS, or unix:///path/to/socket."
+            ) from None
+        return cls(client, node=node, prefix=prefix)
+
+    @property
+    def node(self) -> str:
+        """The name of this process."""
+        return self._node
+
+    async def claim(self, call_id: str, holding: Holding) -> tuple[str, ...] | None:
+        """Take a call; see `CallDirectory`."""
+        keys = [self._call(call_id), self._calls(), self._parked(call_id), self._key("since")]
+        arguments = [self._node, _written(holding), _KEEP_MS, self._settle_ms]
+        while True:
+            word, *rest = await self._run(redis_scripts.CLAIM, keys, arguments)
+            if word != "settling":
+                return tuple(rest) if word == "ours" else None
+            await asyncio.sleep(int(rest[0]) / 1000)
+
+    async def seize(self, call_id: str, holding: Holding) -> None:
+        """Take a call whoever has it."""
+        arguments = [self._node, _written(holding), _KEEP_MS, self._key("calls:")]
+        await self._run(redis_scripts.SEIZE, [self._call(call_id), self._calls()], arguments)
+
+    async def bury(self, call_id: str) -> None:
+        """Mark a call as ended, whether or not it was ever claimed."""
+        keys = [self._call(call_id), self._calls(), self._parked(call_id)]
+        await self._run(redis_scripts.BURY, keys, [self._tombstone_ms])
+
+    async def first(self, token: str, seconds: float) -> bool:
+        """Whether a token is used for the first time within so many seconds."""
+        async with _answers(ANSWER_SECONDS):
+            key = self._key("once:" + token)
+            return bool(await self._client.set(key, "1", nx=True, px=round(seconds * 1000)))
+
+    async def beat(self, standing: Standing, calls: Mapping[str, Holding]) -> News:
+        """Say that this process lives, and renew its claims."""
+        keys = [self._key("nodes"), self._calls(), self._key("since"), self._inbox()]
+        nodes, lost = await self._run(
+            redis_scripts.BEAT,
+            [*keys, *map(self._call, calls)],
+            [self._node, json.dumps(asdict(standing)), _KEEP_MS, *map(_written, calls.values())],
+        )
+        peers = (_peer(name, told) for name, told in _pairs(nodes))
+        return News(
+            tuple(peer for peer in peers if peer is not None),
+            {call_id: owner or None for call_id, owner in _pairs(lost)},
+        )
+
+    async def deliver(self, call_id: str, alias: str | None, text: str, *, final: bool) -> Delivery:
+        """Send a letter to the owner of a call."""
+        call = self._call(call_id)
+        other = call if alias is None else self._call(alias)
+        told = await self._run(
+            redis_scripts.DELIVER,
+            [call, other, self._parked(call_id)],
+            [
+                self._node,
+                text,
+                int(final),
+                self._tombstone_ms,
+                round(PARK_SECONDS * 1000),
+                MAX_PARKED,
+                self._key("inbox:"),
+                MAX_LETTERS,
+                _KEEP_MS,
+            ],
+        )
+        return Delivery(told)
+
+    async def send(self, node: str, text: str) -> bool:
+        """Send a letter to a process. Returns whether there is such a process."""
+        keys = [self._key("nodes"), self._inbox(node)]
+        return bool(await self._run(redis_scripts.SEND, keys, [node, text, MAX_LETTERS, _KEEP_MS]))
+
+    async def receive(self) -> list[Letter]:
+        """Wait, a while, for letters. Each comes again until it is `done`."""
+        inbox = self._inbox()
+        async with _answers(WAIT_SECONDS + ANSWER_SECONDS):
+            if not self._has_inbox:
+                await self._open_inbox()
+                # Those first that were read, and perhaps lost on the way here.
+                if letters := await self._read({inbox: "0"}, block=None):
+                    return letters
+                self._has_inbox = True
+            return await self._read({inbox: ">"}, block=round(WAIT_SECONDS * 1000))
+
+    async def done(self, letters: list[Letter]) -> None:
+        """Letters have been dealt with."""
+        ids = [letter.id for letter in letters]
+        if ids:
+            async with _answers(ANSWER_SECONDS):
+                await self._client.xack(self._inbox(), GROUP, *ids)
+                await self._client.xdel(self._inbox(), *ids)
+
+    async def take_over(self, peer: Peer) -> Mapping[str, Holding]:
+        """Take over what a dead process has left: its calls and its letters."""
+        taken = await self._run(
+            redis_scripts.TAKE_OVER,
+            [
+                self._key("nodes"),
+                self._calls(peer.name),
+                self._inbox(peer.name),
+                self._calls(),
+                self._inbox(),
+            ],
+            [peer.name, peer.beats, self._node, _KEEP_MS, self._key("call:")],
+        )
+        return {call_id: _read_holding(told) for call_id, told in _pairs(taken)}
+
+    async def leave(self) -> list[Letter]:
+        """This process takes no letter any more. Returns those that it has not read."""
+        keys = [self._key("nodes"), self._inbox(), self._calls()]
+        return _letters(await self._run(redis_scripts.LEAVE, keys, [self._node]))
+
+    async def close(self) -> None:
+        """Close the connections. Safe to repeat."""
+        await self._client.aclose()
+
+    async def _open_inbox(self) -> None:
+        try:
+            await self._client.xgroup_create(self._inbox(), GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _read(self, inboxes: dict[Any, Any], block: int | None) -> list[Letter]:
+        try:
+            answer: Any = await self._client.xreadgroup(
+                GROUP, self._node, inboxes, count=100, block=block
+            )
+        except BaseException:
+            # Whatever was on its way here is asked for again.
+            self._has_inbox = False
+            raise
+        streams = answer.items() if isinstance(answer, dict) else answer or ()
+        return [letter for _, entries in streams for letter in _letters(_flat(entries))]
+
+    async def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        async with _answers(ANSWER_SECONDS):
+            # `Script` sends a digest, and the script itself only to a server that lacks it.
+            run = cast(Any, self._client.register_script(script))
+            return await cast(Awaitable[Any], run(keys=keys, args=arguments))
+
+    def _key(self, rest: str) -> str:
+        return f"{self._tag}:{rest}"
+
+    def _call(self, call_id: str) -> str:
+        return self._key("call:" + call_id)
+
+    def _parked(self, call_id: str) -> str:
+        return self._key("parked:" + call_id)
+
+    def _calls(self, node: str | None = None) -> str:
+        return self._key("calls:" + (node or self._node))
+
+    def _inbox(self, node: str | None = None) -> str:
+        return self._key("inbox:" + (node or self._node))
+
+
+_KEEP_MS = round(KEEP_SECONDS * 1000)
+
+
+@asynccontextmanager
+async def _answers(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise DirectoryError(
+            f"Redis did not answer ({type(error).__name__}), so other processes know nothing of "
+            "this one's calls meanwhile: check that it runs and can be reached."
+        ) from error
+
+
+def _written(holding: Holding) -> str:
+    return f"{holding.direction.value} {holding.phone_number_id}"
+
+
+def _read_holding(text: str) -> Holding:
+    direction, _, number = text.partition(" ")
+    return Holding(number, Direction(direction))
+
+
+def _peer(name: str, told: str) -> Peer | None:
+    """Read what a process tells of itself; None when it is of another version altogether."""
+    try:
+        beats, standing = json.loads(told)
+        known = {key: standing[key] for key in asdict(Standing()) if key in standing}
+        return Peer(name, int(beats), Standing(**known))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _pairs(flat: list[str]) -> list[tuple[str, str]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _flat(entries: list[Any]) -> list[Any]:
+    """Entries of a stream; a newer redis-py wraps them once more."""
+    return (
+        entries[0]
+        if entries and entries[0] and isinstance(entries[0][0], tuple | list)
+        else entries
+    )
+
+
+def _letters(entries: list[Any]) -> list[Letter]:
+    found = []
+    for entry_id, fields in entries:
+        values = fields if isinstance(fields, dict) else dict(_pairs(fields or []))
+        found.append(Letter(entry_id, values.get("text", "")))
+    return found

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from pipecat_whatsapp.calls import memory
+from pipecat_whatsapp.calls.directory import PARK_SECONDS, TOMBSTONE_SECONDS, Holding
+from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
+from pipecat_whatsapp.meta.events import Direction
+
+HOLDING = Holding("111", Direction.INBOUND)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_tombstones_are_forgotten_in_time() -> None:
+    clock = Clock()
+    calls = MemoryDirectory(board=Board(clock=clock))
+    await calls.bury("wacid.A")
+    clock.now = TOMBSTONE_SECONDS - 1
+    assert await calls.claim("wacid.A", HOLDING) is None
+    clock.now = TOMBSTONE_SECONDS + 1
+    assert await calls.claim("wacid.A", HOLDING) == ()
+
+
+async def test_tombstones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MAX_KEPT", 2)
+    calls = MemoryDirectory()
+    for call_id in ("wacid.A", "wacid.B", "wacid.C"):
+        await calls.bury(call_id)
+    assert await calls.claim("wacid.A", HOLDING) == ()
+    assert await calls.claim("wacid.B", HOLDING) is None
+    assert await calls.claim("wacid.C", HOLDING) is None
+
+
+async def test_letters_do_not_wait_for_ever() -> None:
+    clock = Clock()
+    board = Board(clock=clock)
+    calls = MemoryDirectory(board=board)
+    await calls.deliver("wacid.A", None, "late", final=False)
+    clock.now = PARK_SECONDS + 1
+    assert await calls.claim("wacid.A", HOLDING) == ()
+    await calls.deliver("wacid.B", None, "other", final=False)
+    assert list(board.parked) == ["wacid.B"]
