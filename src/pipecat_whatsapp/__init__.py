@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipecat_whatsapp.call_log import CallLog
     from pipecat_whatsapp.calls.adapter import WebhookAdapter
     from pipecat_whatsapp.calls.bot import Accept, Bot, HoldBack, Reject, WhatsAppRunnerArguments
     from pipecat_whatsapp.calls.call import Call, CallReport
@@ -36,6 +37,7 @@ __all__ = [
     "Accept",
     "Bot",
     "Call",
+    "CallLog",
     "CallQuality",
     "CallQualityMetricsData",
     "CallReport",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "call_log": ("CallLog",),
     "calls.adapter": ("WebhookAdapter",),
     "calls.bot": ("Accept", "Bot", "HoldBack", "Reject", "WhatsAppRunnerArguments"),
     "calls.call": ("Call", "CallReport"),
