@@ -112,7 +112,10 @@ class InboundSession(CallSession):
         try:
             offer = read_offer(self._offer)
             self._connection, self._sdp = await answer_offer(
-                offer, self._observe, ice_servers=self._desk.config.ice_servers
+                offer,
+                self._observe,
+                ice_servers=self._desk.config.ice_servers,
+                network=self._desk.config.network,
             )
         except SdpError as error:
             logger.warning("{}", error)

@@ -189,7 +189,9 @@ class OutboundSession(CallSession):
             self.hang_up(refusal, "no further call is taken now")
             return
         self._connection, self._offer = await make_offer(
-            self._observe, ice_servers=self._desk.config.ice_servers
+            self._observe,
+            ice_servers=self._desk.config.ice_servers,
+            network=self._desk.config.network,
         )
         self._signal(Signal.OFFERED)
 

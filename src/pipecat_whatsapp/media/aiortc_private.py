@@ -1,22 +1,30 @@
 """What this package needs of aiortc and can only have by private names: all of them are here.
 
 aiortc's receiver hands every packet to a jitter buffer and a decoder thread of its own, and drops
-telephone-events before anybody sees them; its sender writes one payload type only; and it tells of
-a far end that has gone after half a minute. No public name leads around any of it. Where such a
-name has moved, nothing breaks: audio takes aiortc's own, slower way, and keys are not heard.
+telephone-events before anybody sees them; its sender writes one payload type only; it tells of a
+far end that has gone after half a minute; and it opens its sockets on every address of the machine,
+at any port. No public name leads around any of it. Where such a name has moved, nothing breaks:
+audio takes aiortc's own, slower way, and keys are not heard; only what was asked for and cannot be
+done is an error.
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import ipaddress
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
-from aioice import stun
+from aioice import Candidate, Connection, candidate, ice, stun
 from aiortc import RTCDtlsTransport
 from loguru import logger
 
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.rtp import is_rtcp
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -26,6 +34,17 @@ _T = TypeVar("_T")
 
 CONSENT_TRIES = 3
 """STUN requests after 0, 0.5 and 1.5 s; the last gets 2 s for its answer."""
+
+STUN_PATIENCE = 5.0
+"""Seconds that aioice, too, gives a STUN server before it gathers without."""
+
+_GATHERING = ["component", "addresses", "timeout"]
+_AIOICE_NAMES = (
+    (ice, "StunProtocol"),
+    (ice, "server_reflexive_candidate"),
+    (candidate, "candidate_foundation"),
+    (candidate, "candidate_priority"),
+)
 
 _DOOR = {
     "_handle_rtp_data": ["data", "arrival_time_ms"],
@@ -110,6 +129,110 @@ async def ask_consent(transport: RTCDtlsTransport) -> bool | None:
     except (stun.TransactionFailed, AttributeError, TypeError, StopIteration, OSError):
         return None
     return True
+
+
+def place_sockets(transport: RTCDtlsTransport, places: Sequence[str], ports: range | None) -> bool:
+    """Choose where a transport opens its sockets, once it gathers.
+
+    Args:
+        transport: The DTLS transport of one call, which has not gathered yet.
+        places: IP addresses, each for one socket; without any, the call goes through a relay.
+        ports: UDP ports to choose from; None for any. Gathering raises ConfigError when none is
+            free.
+
+    Returns:
+        Whether it will do so; False when this aiortc has no such door, and then nothing was
+        changed.
+    """
+    connection = getattr(transport.transport, "_connection", None)
+    if connection is None or not _gathers_as_known(connection):
+        return False
+    gather = connection.get_component_candidates
+
+    async def get_component_candidates(
+        component: int, addresses: list[str], **options: Any
+    ) -> list[Candidate]:
+        hosts: list[Candidate] = []
+        addresses = list(places)
+        if ports is not None:
+            hosts = await _gather_in_range(connection, component, places, ports)
+            addresses = []
+        others: list[Candidate] = await gather(component, addresses, **options)
+        return hosts + others
+
+    connection.get_component_candidates = get_component_candidates
+    return True
+
+
+def _gathers_as_known(connection: object) -> bool:
+    return (
+        isinstance(connection, Connection)
+        and isinstance(getattr(connection, "_protocols", None), list)
+        and list(inspect.signature(connection.get_component_candidates).parameters) == _GATHERING
+        and all(hasattr(module, name) for module, name in _AIOICE_NAMES)
+    )
+
+
+async def _gather_in_range(
+    connection: Connection, component: int, places: Sequence[str], ports: range
+) -> list[Candidate]:
+    """Do for a range of ports what aioice does for any port: host candidates, and STUN's."""
+    protocols = []
+    for place in places:
+        protocol = await _open_socket(connection, place, ports)
+        # Known from now on, so that it is closed with the connection whatever happens.
+        connection._protocols.append(protocol)  # noqa: SLF001
+        protocol.local_candidate = _host_candidate(component, protocol)
+        protocols.append(protocol)
+    hosts = [protocol.local_candidate for protocol in protocols]
+    if connection.stun_server is None:
+        return hosts
+    answers = await asyncio.gather(
+        *(
+            asyncio.wait_for(
+                ice.server_reflexive_candidate(protocol, connection.stun_server), STUN_PATIENCE
+            )
+            for protocol in protocols
+            if ipaddress.ip_address(protocol.local_candidate.host).version == 4
+        ),
+        return_exceptions=True,
+    )
+    return hosts + [answer[0] for answer in answers if not isinstance(answer, BaseException)]
+
+
+async def _open_socket(connection: Connection, address: str, ports: range) -> ice.StunProtocol:
+    """Open a socket on a free port of a range; processes that share it start at any of them."""
+    start = secrets.randbelow(len(ports))
+    reason = ""
+    for port in (*ports[start:], *ports[:start]):
+        try:
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: ice.StunProtocol(connection), local_addr=(address, port)
+            )
+        except OSError as error:
+            # asyncio puts its own words where those of the system should be.
+            reason = os.strerror(error.errno or 0)
+            if error.errno != errno.EADDRINUSE:
+                break
+        else:
+            return protocol
+    raise ConfigError(
+        f"No UDP port of {ports[0]}-{ports[-1]} could be opened on {address} ({reason}): widen "
+        "WHATSAPP_UDP_PORTS, or take fewer calls."
+    )
+
+
+def _host_candidate(component: int, protocol: ice.StunProtocol) -> Candidate:
+    host, port = protocol.transport.get_extra_info("sockname")[:2]
+    return Candidate(
+        foundation=candidate.candidate_foundation("host", "udp", host),
+        component=component,
+        transport="udp",
+        priority=candidate.candidate_priority(component, "host"),
+        host=host,
+        port=port,
+        type="host",
+    )
 
 
 @functools.cache

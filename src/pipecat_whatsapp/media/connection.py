@@ -22,9 +22,11 @@ from aiortc import (
 from loguru import logger
 from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
 
-from pipecat_whatsapp.errors import SdpError
-from pipecat_whatsapp.media.aiortc_private import ask_consent
+from pipecat_whatsapp.errors import ConfigError, SdpError
+from pipecat_whatsapp.media.aiortc_private import ask_consent, place_sockets
 from pipecat_whatsapp.media.call_audio import CallAudio
+from pipecat_whatsapp.media.interfaces import read_interfaces
+from pipecat_whatsapp.media.network import ANYWHERE, Network, advertise, choose_addresses
 from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
 from pipecat_whatsapp.media.receiver import AudioReceiver
 from pipecat_whatsapp.media.sdp import RemoteDescription, read_answer, write_answer, write_offer
@@ -62,6 +64,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         offer: The offer to answer; None for an offer of our own.
         observer: Told, synchronously, what happens to the link and what the bot wants.
         ice_servers: STUN and TURN servers, of which aiortc uses the first of each kind.
+        network: Which ports and addresses the call uses.
         leftovers: Earlier attempts that still close in the background.
 
     Attributes:
@@ -74,11 +77,13 @@ class WhatsAppConnection(SmallWebRTCConnection):
         observer: Callable[[LinkEvent], None],
         *,
         ice_servers: Sequence[IceServer] = (),
+        network: Network = ANYWHERE,
         leftovers: Sequence[asyncio.Task[None]] = (),
     ) -> None:
         super().__init__(ice_servers=list(ice_servers))
         self.remote = offer
         self._observer = observer
+        self._network = network
         self._leftovers = leftovers
         self._audio = CallAudio(self.pc, self._on_voice if offer is None else None)
         self._answer_to_apply: RTCSessionDescription | None = None
@@ -95,14 +100,16 @@ class WhatsAppConnection(SmallWebRTCConnection):
 
         Raises:
             SdpError: aiortc cannot take the offer.
+            ConfigError: The network is not as the settings want it.
         """
         assert self.remote is not None  # noqa: S101 - there is an offer to answer
         try:
             await self.pc.setRemoteDescription(RTCSessionDescription(self.remote.sdp, "offer"))
             self.force_transceivers_to_send_recv()
+            self._place_sockets()
             await self._transport.transport.iceGatherer.gather()
             self._answer_to_apply = await self.pc.createAnswer()
-            sdp = write_answer(self._answer_to_apply.sdp, self.remote)
+            sdp = advertise(write_answer(self._answer_to_apply.sdp, self.remote), self._network)
             self._audio.describe(sdp)
         except _UNREADABLE as error:
             raise SdpError(
@@ -121,12 +128,17 @@ class WhatsAppConnection(SmallWebRTCConnection):
             await self.pc.setLocalDescription(self._answer_to_apply)
 
     async def offer(self) -> str:
-        """Write the offer for Meta's connect, complete with candidates."""
+        """Write the offer for Meta's connect, complete with candidates.
+
+        Raises:
+            ConfigError: The network is not as the settings want it.
+        """
         transceiver = self.pc.addTransceiver("audio", direction="sendrecv")
         codecs = RTCRtpSender.getCapabilities("audio").codecs
         transceiver.setCodecPreferences([c for c in codecs if c.mimeType == "audio/opus"])
+        self._place_sockets()
         await self.pc.setLocalDescription(await self.pc.createOffer())
-        sdp = write_offer(self.pc.localDescription.sdp)
+        sdp = advertise(write_offer(self.pc.localDescription.sdp), self._network)
         self._audio.describe(sdp)
         return sdp
 
@@ -233,6 +245,16 @@ class WhatsAppConnection(SmallWebRTCConnection):
     @property
     def _transport(self) -> RTCDtlsTransport:
         return self.pc.getReceivers()[0].transport
+
+    def _place_sockets(self) -> None:
+        addresses = choose_addresses(read_interfaces(), self._network)
+        placed = place_sockets(self._transport, addresses, self._network.ports)
+        if not placed and self._network != ANYWHERE:
+            raise ConfigError(
+                "This aiortc opens its sockets where it wants to, not where the settings say: use "
+                "a tested version of it, or drop WHATSAPP_UDP_PORTS, WHATSAPP_RELAY_ONLY and the "
+                "like."
+            )
 
     def _on_voice(self) -> None:
         if not self._is_closed:

@@ -9,7 +9,10 @@ from typing import Any
 from loguru import logger
 from pipecat.transports.smallwebrtc.connection import IceServer
 
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.ice_servers import is_turn, urls_of
+from pipecat_whatsapp.media.network import Network
 from pipecat_whatsapp.media.sdp import RemoteDescription
 
 TURN_TIMEOUT = 2.0
@@ -19,34 +22,40 @@ STUN_TIMEOUT = 0.2
 """Seconds that STUN servers get. They tell our public address, which Meta's relay, being ICE-lite,
 learns from our first packet anyway."""
 
+_abandoned: set[asyncio.Task[None]] = set()
+"""Attempts of no call that still close: asyncio alone would forget a task that only waits."""
+
 
 async def gather(
     offer: RemoteDescription | None,
     observer: Callable[[LinkEvent], None],
     describe: Callable[[WhatsAppConnection], Coroutine[Any, Any, str]],
     ice_servers: Sequence[IceServer],
+    network: Network,
 ) -> tuple[WhatsAppConnection, str]:
     """Open a connection, and have it describe itself once it knows its candidates.
 
     aiortc uses one TURN server only and says nothing when it fails, so each is tried in turn until
-    one gives a relay; without any, the host's own addresses serve.
+    one gives a relay; without any, the host's own addresses serve, where they may.
 
     Args:
         offer: The offer to answer; None for an offer of our own.
         observer: Told what happens to the link and what the bot wants.
         describe: Has a connection gather, and write the description.
         ice_servers: STUN and TURN servers.
+        network: Which ports and addresses the call uses.
 
     Returns:
         The connection, and its description.
 
     Raises:
         SdpError: The offer cannot be read.
+        ConfigError: The network is not as the settings want it.
     """
     leftovers: list[asyncio.Task[None]] = []
-    for servers, patience in _attempts(ice_servers):
+    for servers, patience in _attempts(ice_servers, network):
         connection = WhatsAppConnection(
-            offer, observer, ice_servers=servers, leftovers=tuple(leftovers)
+            offer, observer, ice_servers=servers, network=network, leftovers=tuple(leftovers)
         )
         # Shielded, because aiortc loses the sockets of a gathering that is cancelled.
         describing = asyncio.create_task(describe(connection))
@@ -58,11 +67,17 @@ async def gather(
             await _discard(connection, describing)
             raise
         else:
-            if not any(map(_is_turn, servers)) or " typ relay" in sdp:
+            if not any(map(is_turn, servers)) or " typ relay" in sdp:
                 return connection, sdp
             logger.warning("No relay from {}", _names(servers))
         leftovers.append(asyncio.create_task(_discard(connection, describing)))
-    raise AssertionError("the last attempt uses no server")  # pragma: no cover
+    _abandoned.update(leftovers)
+    for leftover in leftovers:
+        leftover.add_done_callback(_abandoned.discard)
+    raise ConfigError(
+        "No TURN server gave a relay, and the call may use nothing else: check the servers, their "
+        "user names and credentials, or drop WHATSAPP_RELAY_ONLY."
+    )
 
 
 async def _discard(connection: WhatsAppConnection, describing: asyncio.Task[str]) -> None:
@@ -72,21 +87,22 @@ async def _discard(connection: WhatsAppConnection, describing: asyncio.Task[str]
 
 
 def _attempts(
-    ice_servers: Sequence[IceServer],
+    ice_servers: Sequence[IceServer], network: Network
 ) -> list[tuple[list[IceServer], float | None]]:
     """What to try, in order, and for how long: each TURN URL, the STUN servers, then no server."""
     urls = [
         IceServer(url, server.username, server.credential, server.credentialType)
         for server in ice_servers
-        for url in ([server.urls] if isinstance(server.urls, str) else server.urls)
+        for url in urls_of(server)
     ]
-    turn = [([server], TURN_TIMEOUT) for server in urls if _is_turn(server)]
-    stun = [server for server in urls if not _is_turn(server)]
-    return [*turn, *([(stun, STUN_TIMEOUT)] if stun else []), ([], None)]
-
-
-def _is_turn(server: IceServer) -> bool:
-    return str(server.urls).startswith(("turn:", "turns:"))
+    attempts: list[tuple[list[IceServer], float | None]] = [
+        ([server], TURN_TIMEOUT) for server in urls if is_turn(server)
+    ]
+    if network.relay_only:
+        return attempts
+    if stun := [server for server in urls if not is_turn(server)]:
+        attempts.append((stun, STUN_TIMEOUT))
+    return [*attempts, ([], None)]
 
 
 def _names(servers: Sequence[IceServer]) -> str:

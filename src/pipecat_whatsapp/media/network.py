@@ -1,21 +1,23 @@
-"""Where a call's sound meets the network: which ports and addresses, and what the far end hears."""
+"""Where calls meet the network: which ports and addresses they use, and which they name."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipecat_whatsapp.errors import ConfigError
 
-_ALIAS = re.compile(r":.*")
 _CONTAINERS = re.compile(
     r"(docker|br-|veth|cni|virbr|vnet|flannel|cali|podman|lxcbr|lxdbr|vboxnet|vmnet)"
 )
 """How the interfaces of containers and virtual machines on this host begin."""
 
 _PORTS = re.compile(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*")
+_HOST = re.compile(r"^a=candidate:\S+ \d+ \S+ \d+ (\S+) \d+ typ host\b", re.MULTILINE)
+_RELATED = re.compile(r"raddr \S+ rport \d+")
+_NAMES_ADDRESSES = ("a=candidate:", "c=", "a=rtcp:")
 _YES_OR_NO = {
     "1": True,
     "true": True,
@@ -96,6 +98,92 @@ class Network:
             ipv4_only=_read_flag(environ, "WHATSAPP_IPV4_ONLY"),
             relay_only=_read_flag(environ, "WHATSAPP_RELAY_ONLY"),
         )
+
+    @property
+    def ports(self) -> range | None:
+        """The UDP ports that a call may use; None for any."""
+        return None if self.udp_ports is None else range(self.udp_ports[0], self.udp_ports[1] + 1)
+
+
+ANYWHERE = Network()
+"""Whatever the machine has."""
+
+
+def choose_addresses(interfaces: Sequence[Interface], network: Network) -> list[str]:
+    """The addresses that calls open a socket on.
+
+    Unless one is chosen, those of containers and virtual machines on this host are left out, since
+    nothing outside can be reached from them: each would only cost time, and so would loopback. They
+    serve where the machine has no other.
+
+    Args:
+        interfaces: Those of this machine.
+        network: What was asked for.
+
+    Raises:
+        ConfigError: The machine has no such address.
+    """
+    if network.relay_only:
+        return []
+    found = [
+        (interface.name, address)
+        for interface in interfaces
+        for address in interface.addresses
+        if not (network.ipv4_only and _version(address) == 6)
+    ]
+    if network.address is not None:
+        found = [place for place in found if _is_at(place, network.address)]
+    else:
+        farthest = min((_nearness(*place) for place in found), default=0)
+        found = [place for place in found if _nearness(*place) == farthest]
+    if not found:
+        raise ConfigError(_nothing_found(interfaces, network))
+    return [address for _, address in found]
+
+
+def advertise(sdp: str, network: Network) -> str:
+    """Name in a description of ours what the far end may know.
+
+    The public IP stands where the machine's own addresses stood, with the same ports; and a relay
+    tells nothing of what is behind it (RFC 8839 section 5.1).
+    """
+    if network.relay_only:
+        return _RELATED.sub("raddr 0.0.0.0 rport 9", sdp)
+    if network.public_ip is None:
+        return sdp
+    version = _version(network.public_ip)
+    ours = {match[1] for match in _HOST.finditer(sdp) if _version(match[1]) == version}
+    return "".join(
+        " ".join(network.public_ip if word in ours else word for word in line.split(" "))
+        if line.startswith(_NAMES_ADDRESSES)
+        else line
+        for line in re.split(r"(?<=\n)", sdp)
+    )
+
+
+def _is_at(place: tuple[str, str], wanted: str) -> bool:
+    name, address = place
+    # A second address of eth0 may be listed as eth0:1.
+    return wanted in (name.partition(":")[0], name, address)
+
+
+def _nearness(name: str, address: str) -> int:
+    """How little of the world can be reached: 0 is the network, 1 this host's guests, 2 itself."""
+    ip = ipaddress.ip_address(address)
+    if ip.is_loopback:
+        return 2
+    return 1 if ip.is_link_local or _CONTAINERS.match(name) else 0
+
+
+def _nothing_found(interfaces: Sequence[Interface], network: Network) -> str:
+    kind = "IPv4 address" if network.ipv4_only else "IP address"
+    if network.address is None:
+        return f"This machine has no {kind} that a call could use: connect it to a network."
+    known = ", ".join(f"{each.name} ({', '.join(each.addresses)})" for each in interfaces)
+    return (
+        f"This machine has no {kind} at {network.address!r}: choose an interface or an address of "
+        f"{known or 'a network that is up'}."
+    )
 
 
 def _read_ports(text: str) -> tuple[int, int] | None:
