@@ -57,6 +57,11 @@ async def test_the_link_stays_down_until_it_is_started(link: Link) -> None:
     assert link.connection.pc.getReceivers()[0].transport.transport.role == "controlling"
 
 
+async def test_ice_is_up_before_the_link_is(link: Link) -> None:
+    await link.come_up()
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
+
+
 async def test_nothing_is_sent_before_the_gate_opens(link: Link) -> None:
     await link.come_up()
     link.connection.replace_audio_track(new_sender())
@@ -118,13 +123,13 @@ async def test_our_own_close_is_no_loss(link: Link) -> None:
     await link.connection.close()
     await link.connection.disconnect()
     await until(lambda: closed == [link.connection])
-    assert link.events == [LinkEvent.UP]
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
 
 
 async def test_disconnect_says_that_the_bot_hung_up(link: Link) -> None:
     await link.come_up()
     await link.connection.disconnect()
-    assert link.events == [LinkEvent.UP, LinkEvent.BOT_HUNG_UP]
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP, LinkEvent.BOT_HUNG_UP]
 
 
 async def test_closing_before_the_link_comes_up_frees_whoever_writes(link: Link) -> None:

@@ -40,6 +40,7 @@ class LinkEvent(Enum):
     """What a connection tells its call.
 
     Parameters:
+        ICE_UP: ICE is up, DTLS not yet.
         UP: ICE and DTLS are up.
         LOST: The link broke, or the far end closed it.
         BOT_READY: The pipeline has started.
@@ -47,6 +48,7 @@ class LinkEvent(Enum):
         VOICE: In a call of ours that is not open yet, somebody speaks at the far end. Told once.
     """
 
+    ICE_UP = "ICE up"
     UP = "up"
     LOST = "lost"
     BOT_READY = "bot ready"
@@ -94,6 +96,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         # The base class would warn of a data channel that a call never has.
         self.pc.remove_all_listeners("connectionstatechange")
         self.pc.on("connectionstatechange", self._on_connection_state)
+        self.pc.on("iceconnectionstatechange", self._on_ice_state)
 
     async def answer(self) -> str:
         """Take the offer, and write the answer for pre-accept and accept.
@@ -259,6 +262,10 @@ class WhatsAppConnection(SmallWebRTCConnection):
     def _on_voice(self) -> None:
         if not self._is_closed:
             self._observer(LinkEvent.VOICE)
+
+    def _on_ice_state(self) -> None:
+        if self.pc.iceConnectionState == "completed" and not self._is_closed:
+            self._observer(LinkEvent.ICE_UP)
 
     def _on_connection_state(self) -> None:
         state = self.pc.connectionState
