@@ -100,7 +100,7 @@ class RedisServer:
 
     async def _take_all_slots(self) -> None:
         await self._ask(b"CLUSTER ADDSLOTSRANGE 0 16383")
-        while (await self._ask(b"GET slot")).startswith(b"-CLUSTERDOWN"):
+        while (await self._ask(b"GET slot")).startswith(b"-CLUSTERDOWN"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     async def _ask(self, command: bytes) -> bytes:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis, RedisCluster
 from pipecat_whatsapp.calls.directory import (
     MAX_PARKED,
     CallDirectory,
+    Claim,
     Delivery,
     Holding,
     Peer,
@@ -73,7 +74,8 @@ async def letters(directory: CallDirectory) -> list[str]:
 async def test_one_process_gets_a_call(join: Join) -> None:
     a, b = join("a"), join("b")
     results = await asyncio.gather(*(d.claim("wacid.A", HOLDING) for d in (a, b, a, b)))
-    assert sorted(results, key=str) == [(), (), None, None]
+    assert sorted(result.is_ours for result in results) == [False, False, True, True]
+    assert results[0] == results[2]
 
 
 async def test_an_ended_call_is_never_claimed(join: Join) -> None:
@@ -83,15 +85,15 @@ async def test_an_ended_call_is_never_claimed(join: Join) -> None:
     await b.bury("wacid.B")
     await b.bury("wacid.B")
     for directory in (a, b):
-        assert await directory.claim("wacid.A", HOLDING) is None
-        assert await directory.claim("wacid.B", HOLDING) is None
+        assert not (await directory.claim("wacid.A", HOLDING)).is_ours
+        assert not (await directory.claim("wacid.B", HOLDING)).is_ours
 
 
 async def test_a_call_that_meta_connected_is_seized(join: Join) -> None:
     a, b = join("a"), join("b")
     await a.claim("wacid.A", HOLDING)
     await b.seize("wacid.A", HOLDING)
-    assert await a.claim("wacid.A", HOLDING) is None
+    assert not (await a.claim("wacid.A", HOLDING)).is_ours
     lost = (await a.beat(Standing(), {"wacid.A": HOLDING})).lost
     assert lost == {"wacid.A": "b"}
 
@@ -121,7 +123,7 @@ async def test_processes_know_of_each_other(join: Join) -> None:
 async def test_a_beat_heals_claims_that_were_forgotten(join: Join) -> None:
     a, b = join("a"), join("b")
     assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {}
-    assert await b.claim("wacid.A", HOLDING) is None
+    assert not (await b.claim("wacid.A", HOLDING)).is_ours
 
 
 async def test_a_beat_tells_of_a_call_that_is_over(join: Join) -> None:
@@ -138,7 +140,7 @@ async def test_a_letter_reaches_the_owner_of_a_call(join: Join) -> None:
     assert await a.deliver("wacid.A", None, "over", final=True) is Delivery.OURS
     assert await letters(a) == ["over"]
     # It is the owner who says when it is over.
-    assert await b.claim("wacid.A", HOLDING) is None
+    assert not (await b.claim("wacid.A", HOLDING)).is_ours
     await a.bury("wacid.A")
     assert await b.deliver("wacid.A", None, "again", final=True) is Delivery.OVER
 
@@ -153,7 +155,18 @@ async def test_a_letter_finds_a_call_by_its_other_name(join: Join) -> None:
 async def test_the_end_of_a_call_that_nobody_has_buries_it(join: Join) -> None:
     a, b = join("a"), join("b")
     assert await b.deliver("wacid.A", None, "over", final=True) is Delivery.BURIED
-    assert await a.claim("wacid.A", HOLDING) is None
+    # Who has placed the call hears it nevertheless.
+    assert await a.claim("wacid.A", HOLDING) == Claim(False, ("over",))
+    assert await a.claim("wacid.A", HOLDING) == Claim(False)
+
+
+async def test_a_released_call_is_anybodys(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    await b.release("wacid.A")
+    assert not (await b.claim("wacid.A", HOLDING)).is_ours
+    await a.release("wacid.A")
+    assert (await b.claim("wacid.A", HOLDING)).is_ours
 
 
 async def test_letters_wait_for_a_calls_owner(join: Join) -> None:
@@ -161,9 +174,9 @@ async def test_letters_wait_for_a_calls_owner(join: Join) -> None:
     for number in range(MAX_PARKED + 1):
         told = await b.deliver("wacid.A", None, str(number), final=False)
         assert told is Delivery.PARKED
-    waiting = await a.claim("wacid.A", HOLDING)
-    assert waiting == tuple(str(number) for number in range(1, MAX_PARKED + 1))
-    assert await a.claim("wacid.A", HOLDING) == ()
+    letters = tuple(str(number) for number in range(1, MAX_PARKED + 1))
+    assert await a.claim("wacid.A", HOLDING) == Claim(True, letters)
+    assert await a.claim("wacid.A", HOLDING) == Claim(True)
 
 
 async def test_a_letter_comes_again_until_it_is_done(join: Join) -> None:
@@ -213,4 +226,4 @@ async def test_who_shows_life_is_not_taken_over(join: Join) -> None:
     seen = await peer(b, "a")
     await a.beat(Standing(), {"wacid.A": HOLDING})
     assert await b.take_over(seen) == {}
-    assert await b.claim("wacid.A", HOLDING) is None
+    assert not (await b.claim("wacid.A", HOLDING)).is_ours

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipecat_whatsapp.calls import memory
-from pipecat_whatsapp.calls.directory import PARK_SECONDS, TOMBSTONE_SECONDS, Holding
+from pipecat_whatsapp.calls.directory import PARK_SECONDS, TOMBSTONE_SECONDS, Claim, Holding
 from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.meta.events import Direction
 
@@ -22,9 +22,9 @@ async def test_tombstones_are_forgotten_in_time() -> None:
     calls = MemoryDirectory(board=Board(clock=clock))
     await calls.bury("wacid.A")
     clock.now = TOMBSTONE_SECONDS - 1
-    assert await calls.claim("wacid.A", HOLDING) is None
+    assert await calls.claim("wacid.A", HOLDING) == Claim(False)
     clock.now = TOMBSTONE_SECONDS + 1
-    assert await calls.claim("wacid.A", HOLDING) == ()
+    assert await calls.claim("wacid.A", HOLDING) == Claim(True)
 
 
 async def test_tombstones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +32,9 @@ async def test_tombstones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = MemoryDirectory()
     for call_id in ("wacid.A", "wacid.B", "wacid.C"):
         await calls.bury(call_id)
-    assert await calls.claim("wacid.A", HOLDING) == ()
-    assert await calls.claim("wacid.B", HOLDING) is None
-    assert await calls.claim("wacid.C", HOLDING) is None
+    assert await calls.claim("wacid.A", HOLDING) == Claim(True)
+    assert await calls.claim("wacid.B", HOLDING) == Claim(False)
+    assert await calls.claim("wacid.C", HOLDING) == Claim(False)
 
 
 async def test_letters_do_not_wait_for_ever() -> None:
@@ -43,6 +43,6 @@ async def test_letters_do_not_wait_for_ever() -> None:
     calls = MemoryDirectory(board=board)
     await calls.deliver("wacid.A", None, "late", final=False)
     clock.now = PARK_SECONDS + 1
-    assert await calls.claim("wacid.A", HOLDING) == ()
+    assert await calls.claim("wacid.A", HOLDING) == Claim(True)
     await calls.deliver("wacid.B", None, "other", final=False)
     assert list(board.parked) == ["wacid.B"]

@@ -25,7 +25,7 @@ PARK_SECONDS = 60.0
 answer to the request that placed the call."""
 
 MAX_PARKED = 20
-"""Letters kept for one such call."""
+"""Letters kept for one such call; the oldest is dropped first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,19 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What came of the wish to have a call.
+
+    Parameters:
+        is_ours: Whether this process has it now.
+        letters: What waited for its owner; of a call that is over, too.
+    """
+
+    is_ours: bool
+    letters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Letter:
     """Something that one process tells another.
 
@@ -107,7 +120,7 @@ class Delivery(Enum):
         OURS: The call is this process's own, or was; nothing was sent.
         SENT: It is in the owner's inbox.
         OVER: The call is over.
-        BURIED: Nobody had the call, and nobody will.
+        BURIED: Nobody had the call, and nobody will; who asks for it gets the letter.
         PARKED: Nobody has the call yet; who claims it gets the letter.
     """
 
@@ -130,12 +143,12 @@ class CallDirectory(Protocol):
         """The name of this process."""
         ...
 
-    async def claim(self, call_id: str, holding: Holding) -> tuple[str, ...] | None:
-        """Take a call. Only one process ever gets it, and none once it has ended.
+    async def claim(self, call_id: str, holding: Holding) -> Claim:
+        """Take a call. Only one process ever gets it, and none once it has ended."""
+        ...
 
-        Returns:
-            The letters that waited for the call's owner; None when the call is not ours.
-        """
+    async def release(self, call_id: str) -> None:
+        """Give a call back, as if it had never been claimed here."""
         ...
 
     async def seize(self, call_id: str, holding: Holding) -> None:

@@ -45,7 +45,7 @@ class InboundSession(CallSession):
 
     async def _may_begin(self) -> bool:
         holding = Holding(self.call.phone_number_id, self.call.direction)
-        if await self._desk.directory.claim(self.call.id, holding) is not None:
+        if (await self._desk.directory.claim(self.call.id, holding)).is_ours:
             return True
         logger.debug("Call {} is already served, or over", self.call.id)
         return False

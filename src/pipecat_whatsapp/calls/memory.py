@@ -13,6 +13,7 @@ from pipecat_whatsapp.calls.directory import (
     MAX_PARKED,
     PARK_SECONDS,
     TOMBSTONE_SECONDS,
+    Claim,
     Delivery,
     Holding,
     Letter,
@@ -121,13 +122,21 @@ class MemoryDirectory:
         """The name of this process."""
         return self._node
 
-    async def claim(self, call_id: str, holding: Holding) -> tuple[str, ...] | None:
+    async def claim(self, call_id: str, holding: Holding) -> Claim:
         """Take a call; see `CallDirectory`."""
         board = self._board
-        if call_id in board.tombstones or board.owners.get(call_id, self._node) != self._node:
-            return None
-        self._take(call_id, holding)
-        return board.unpark(call_id)
+        if board.owners.get(call_id, self._node) != self._node:
+            return Claim(False)
+        is_ours = call_id not in board.tombstones
+        if is_ours:
+            self._take(call_id, holding)
+        return Claim(is_ours, board.unpark(call_id))
+
+    async def release(self, call_id: str) -> None:
+        """Give a call back, as if it had never been claimed here."""
+        if self._board.owners.get(call_id) == self._node:
+            del self._board.owners[call_id]
+            self._member.calls.pop(call_id, None)
 
     async def seize(self, call_id: str, holding: Holding) -> None:
         """Take a call whoever has it."""
@@ -180,9 +189,8 @@ class MemoryDirectory:
             return Delivery.SENT
         if final:
             await self.bury(call_id)
-            return Delivery.BURIED
         board.park(call_id, text)
-        return Delivery.PARKED
+        return Delivery.BURIED if final else Delivery.PARKED
 
     async def send(self, node: str, text: str) -> bool:
         """Send a letter to a process. Returns whether there is such a process."""

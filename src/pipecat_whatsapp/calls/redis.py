@@ -19,6 +19,7 @@ from pipecat_whatsapp.calls.directory import (
     MAX_PARKED,
     PARK_SECONDS,
     TOMBSTONE_SECONDS,
+    Claim,
     Delivery,
     Holding,
     Letter,
@@ -127,15 +128,20 @@ class RedisDirectory:
         """The name of this process."""
         return self._node
 
-    async def claim(self, call_id: str, holding: Holding) -> tuple[str, ...] | None:
+    async def claim(self, call_id: str, holding: Holding) -> Claim:
         """Take a call; see `CallDirectory`."""
         keys = [self._call(call_id), self._calls(), self._parked(call_id), self._key("since")]
         arguments = [self._node, _written(holding), _KEEP_MS, self._settle_ms]
         while True:
             word, *rest = await self._run(redis_scripts.CLAIM, keys, arguments)
             if word != "settling":
-                return tuple(rest) if word == "ours" else None
+                return Claim(word == "ours", tuple(rest))
             await asyncio.sleep(int(rest[0]) / 1000)
+
+    async def release(self, call_id: str) -> None:
+        """Give a call back, as if it had never been claimed here."""
+        keys = [self._call(call_id), self._calls()]
+        await self._run(redis_scripts.RELEASE, keys, [self._node])
 
     async def seize(self, call_id: str, holding: Holding) -> None:
         """Take a call whoever has it."""
@@ -317,12 +323,9 @@ def _pairs(flat: list[str]) -> list[tuple[str, str]]:
 
 
 def _flat(entries: list[Any]) -> list[Any]:
-    """Entries of a stream; a newer redis-py wraps them once more."""
-    return (
-        entries[0]
-        if entries and entries[0] and isinstance(entries[0][0], tuple | list)
-        else entries
-    )
+    """Entries of a stream, which RESP 3 wraps once more."""
+    is_wrapped = bool(entries) and bool(entries[0]) and not isinstance(entries[0][0], str)
+    return list(entries[0]) if is_wrapped else entries
 
 
 def _letters(entries: list[Any]) -> list[Letter]:

@@ -28,13 +28,23 @@ if now - since < tonumber(ARGV[4]) then
   return {'settling', tostring(tonumber(ARGV[4]) - now + since)}
 end
 local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then return {'taken'} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-redis.call('HSET', KEYS[2], string.match(KEYS[1], ':call:(.*)'), ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
+if owner and owner ~= '' and owner ~= ARGV[1] then return {'taken'} end
+if owner ~= '' then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+  redis.call('HSET', KEYS[2], string.match(KEYS[1], ':call:(.*)'), ARGV[2])
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+end
 local letters = redis.call('LRANGE', KEYS[3], 0, -1)
 redis.call('DEL', KEYS[3])
-return {'ours', unpack(letters)}
+return {owner == '' and 'over' or 'ours', unpack(letters)}
+"""
+
+RELEASE = """
+-- KEYS: call, calls. ARGV: node.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  redis.call('HDEL', KEYS[2], string.match(KEYS[1], ':call:(.*)'))
+end
 """
 
 SEIZE = """
@@ -95,15 +105,12 @@ if owner and owner ~= '' then
   redis.call('PEXPIRE', ARGV[7] .. owner, ARGV[9])
   return 'sent'
 end
-if ARGV[3] == '1' then
-  redis.call('SET', KEYS[1], '', 'PX', ARGV[4])
-  redis.call('DEL', KEYS[3])
-  return 'buried'
-end
 redis.call('RPUSH', KEYS[3], ARGV[2])
 redis.call('LTRIM', KEYS[3], -ARGV[6], -1)
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
-return 'parked'
+if ARGV[3] == '0' then return 'parked' end
+redis.call('SET', KEYS[1], '', 'PX', ARGV[4])
+return 'buried'
 """
 
 SEND = """
