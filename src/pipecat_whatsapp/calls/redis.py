@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -61,6 +62,8 @@ MAX_LETTERS = 10_000
 
 GROUP = "process"
 
+_PREFIX = re.compile(r"[\w.-]+", re.ASCII)
+
 
 class RedisDirectory:
     """A `CallDirectory` in Redis.
@@ -85,8 +88,11 @@ class RedisDirectory:
         tombstone_seconds: float = TOMBSTONE_SECONDS,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        if not prefix or {"{", "}"} & set(prefix):
-            raise ConfigError("The prefix of keys in Redis must have a letter, and no braces.")
+        if not _PREFIX.fullmatch(prefix):
+            raise ConfigError(
+                "The prefix of keys in Redis cannot be used: "
+                "take letters, digits, dots, dashes and underscores."
+            )
         self._client = client
         self._node = node
         self._tag = f"{{{prefix}}}"

@@ -1,0 +1,84 @@
+"""What processes of one deployment write to each other. Pure.
+
+A letter is signed with the app secret, as a webhook is: who can write to the directory can still
+not invent a call.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text, token
+from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES, verify_signature
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """A webhook, or a part of it, for whom it concerns.
+
+    Parameters:
+        body: The webhook.
+        hops: How often it was sent on.
+    """
+
+    body: bytes
+    hops: int = 1
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """The application wants a call to end.
+
+    Parameters:
+        call_id: The call.
+    """
+
+    call_id: str
+
+
+Message = Forwarded | HangUp
+
+
+def seal(message: Message, app_secret: str) -> str:
+    """Write a letter.
+
+    Args:
+        message: What it says.
+        app_secret: Signs it.
+    """
+    if isinstance(message, Forwarded):
+        told: dict[str, str | int] = {"webhook": message.body.decode(), "hops": message.hops}
+    else:
+        told = {"hang_up": message.call_id}
+    content = json.dumps(told)
+    digest = hmac.digest(app_secret.encode(), content.encode(), "sha256").hex()
+    return f"sha256={digest} {content}"
+
+
+def unseal(letter: str, app_secrets: Sequence[str]) -> Message | None:
+    """Read a letter.
+
+    Args:
+        letter: What came.
+        app_secrets: The secrets that count.
+
+    Returns:
+        What it says; None when it is of a kind that this version does not know.
+
+    Raises:
+        WebhookError: It was not signed with one of the secrets.
+    """
+    signature, _, content = letter.partition(" ")
+    verify_signature(content.encode(), signature, app_secrets)
+    try:
+        told = as_object(json.loads(content, parse_int=bounded_int))
+    except (ValueError, RecursionError):
+        return None
+    if (body := text(told, "webhook", MAX_BODY_BYTES)) is not None:
+        return Forwarded(body.encode(), integer(told, "hops") or 1)
+    if (call_id := token(told, "hang_up")) is not None:
+        return HangUp(call_id)
+    return None
