@@ -34,15 +34,15 @@ def why_no_namespace() -> str | None:
     if missing:
         return f"{missing[0]} is not installed"
     made = subprocess.run(  # noqa: S603
-        _in_namespace("true"), capture_output=True, text=True, check=False
+        in_namespace("true"), capture_output=True, text=True, check=False
     )
     return made.stderr.strip() or "unshare failed" if made.returncode else None
 
 
-async def examine_in_namespace() -> Outcome:
+async def examinein_namespace() -> Outcome:
     """Examine a business in such a network."""
     process = await asyncio.create_subprocess_exec(
-        *_in_namespace(f"exec {sys.executable} {__file__}"),
+        *in_namespace(f"exec {sys.executable} {__file__}"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -51,10 +51,11 @@ async def examine_in_namespace() -> Outcome:
     return Outcome(process.returncode, output.decode(), complaint.decode())
 
 
-def _in_namespace(command: str) -> list[str]:
+def in_namespace(command: str, setup: str = SETUP) -> list[str]:
+    """How to run a shell's command in a network of one's own."""
     # Who is not root may still be root in a user namespace of his own.
     rights = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", "--net", *rights, "sh", "-ec", f"{SETUP}\n{command}"]
+    return ["unshare", "--net", *rights, "sh", "-ec", f"{setup}\n{command}"]
 
 
 async def _examine() -> int:

@@ -13,6 +13,7 @@ from pipecat.transports.smallwebrtc.connection import IceServer
 from conftest import until
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.network import ANYWHERE, Network
 from pipecat_whatsapp.media.offering import make_offer
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.media.sdp import read_offer
@@ -53,9 +54,9 @@ class Link:
             await self.connection.release()
         await self.endpoint.close()
 
-    async def answer(self, *servers: IceServer) -> None:
+    async def answer(self, *servers: IceServer, network: Network = ANYWHERE) -> None:
         self.connection, self.sdp = await answer_offer(
-            read_offer(self.offer), self.events.append, ice_servers=servers
+            read_offer(self.offer), self.events.append, ice_servers=servers, network=network
         )
 
     @property
@@ -106,9 +107,11 @@ class OwnLink(Link):
         self._setup = setup
         self._change = change
 
-    async def answer(self, *servers: IceServer) -> None:
+    async def answer(self, *servers: IceServer, network: Network = ANYWHERE) -> None:
         """Make the offer, and have the relay's answer written."""
-        self.connection, self.offer = await make_offer(self.events.append, ice_servers=servers)
+        self.connection, self.offer = await make_offer(
+            self.events.append, ice_servers=servers, network=network
+        )
         self.sdp = self.phone.answer(self.offer, self._setup).replace(*self._change)
 
     @property

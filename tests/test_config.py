@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pipecat.transports.smallwebrtc.connection import IceServer
 
-from pipecat_whatsapp.config import REQUIRED_VARIABLES, WhatsAppConfig
+from pipecat_whatsapp.config import REQUIRED_VARIABLES, Timing, WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.network import ANYWHERE, Network
 
 ENVIRONMENT = {
     "WHATSAPP_TOKEN": "EAA-token",
@@ -95,3 +96,57 @@ def test_an_address_that_is_no_ice_server_is_named(url: str) -> None:
 )
 def test_addresses_of_ice_servers(url: str) -> None:
     WhatsAppConfig.from_env(ENVIRONMENT, ice_servers=(IceServer(url),))
+
+
+def test_reads_ice_servers_as_pipecat_does() -> None:
+    servers = '["stun:s:3478", {"urls": "turn:t", "username": "ada", "credential": "secret"}]'
+    config = WhatsAppConfig.from_env(ENVIRONMENT | {"WHATSAPP_ICE_SERVERS": servers})
+    stun, turn = config.ice_servers
+    assert (stun.urls, turn.urls) == ("stun:s:3478", "turn:t")
+    assert (turn.username, turn.credential) == ("ada", "secret")
+    assert "secret" not in repr(config)
+
+
+def test_ice_servers_that_cannot_be_read_are_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        WhatsAppConfig.from_env(ENVIRONMENT | {"WHATSAPP_ICE_SERVERS": '{"hunter2": 1}'})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_reads_where_on_the_network_calls_are_placed() -> None:
+    assert WhatsAppConfig.from_env(ENVIRONMENT).network == ANYWHERE
+    more = {"WHATSAPP_UDP_PORTS": "20000-20100", "WHATSAPP_BIND_ADDRESS": "127.0.0.1"}
+    config = WhatsAppConfig.from_env(ENVIRONMENT | more)
+    assert config.network == Network(udp_ports=(20000, 20100), address="127.0.0.1")
+
+
+def test_an_address_that_the_machine_lacks_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"at '192\.0\.2\.1'"):
+        WhatsAppConfig.from_env(ENVIRONMENT | {"WHATSAPP_BIND_ADDRESS": "192.0.2.1"})
+
+
+def test_a_call_through_relays_only_needs_a_relay() -> None:
+    more = {"WHATSAPP_RELAY_ONLY": "1", "WHATSAPP_ICE_SERVERS": "stun:s:3478"}
+    with pytest.raises(ConfigError, match="needs a TURN server"):
+        WhatsAppConfig.from_env(ENVIRONMENT | more)
+    more["WHATSAPP_ICE_SERVERS"] = "stun:s:3478, turns:t:5349"
+    assert WhatsAppConfig.from_env(ENVIRONMENT | more).network.relay_only
+
+
+def test_a_process_may_take_no_call_at_all() -> None:
+    assert WhatsAppConfig.from_env(ENVIRONMENT, max_calls=0).max_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_calls", -1), ("max_lag", 0.0), ("max_lag", float("nan")), ("max_call_duration", -1.0)],
+)
+def test_a_limit_that_is_none_is_named(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is "):
+        WhatsAppConfig.from_env(ENVIRONMENT, **{name: value})
+
+
+@pytest.mark.parametrize("seconds", [-0.1, float("nan")])
+def test_a_time_to_wait_is_not_negative(seconds: float) -> None:
+    with pytest.raises(ConfigError, match="room_patience is "):
+        Timing(room_patience=seconds)

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from pipecat_whatsapp.doctor import stun
+from pipecat_whatsapp.errors import ConfigError
 from stun_server import stun_server
 
 
@@ -68,3 +69,13 @@ async def test_a_name_that_cannot_be_resolved_is_told_apart(name: str) -> None:
 )
 def test_the_host_and_port_of_a_url(url: str, address: tuple[str, int]) -> None:
     assert stun.host_and_port(url) == address
+
+
+def test_a_probe_is_a_stun_server() -> None:
+    assert stun.read_probe("stun:s:3478") == "stun:s:3478"
+
+
+@pytest.mark.parametrize("url", ["s:3478", "turn:t:3478", "stun:h:99999", ""])
+def test_what_cannot_be_probed_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="stun:host:port"):
+        stun.read_probe(url)

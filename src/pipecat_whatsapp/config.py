@@ -11,7 +11,8 @@ from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.ice_servers import is_ice_url, is_turn, read_ice_servers, urls_of
-from pipecat_whatsapp.media.network import Network
+from pipecat_whatsapp.media.interfaces import read_interfaces
+from pipecat_whatsapp.media.network import Network, choose_addresses
 from pipecat_whatsapp.meta.graph import DEFAULT_GRAPH_URL, DEFAULT_GRAPH_VERSION, TokenProvider
 
 REQUIRED_VARIABLES = (
@@ -147,6 +148,9 @@ class WhatsAppConfig:
                 f"WhatsApp needs {_listed(missing)} in the environment (or in .env): "
                 "the README says where Meta shows each of them."
             )
+        network = Network.from_env(environ)
+        # A wrong address stops the start, and not each call.
+        choose_addresses(read_interfaces(), network)
         settings: dict[str, Any] = {
             "token": environ["WHATSAPP_TOKEN"].strip(),
             "phone_number_ids": frozenset(_split(environ["WHATSAPP_PHONE_NUMBER_ID"])),
@@ -155,7 +159,7 @@ class WhatsAppConfig:
             "graph_url": environ.get("WHATSAPP_GRAPH_URL") or DEFAULT_GRAPH_URL,
             "graph_version": environ.get("WHATSAPP_GRAPH_VERSION") or DEFAULT_GRAPH_VERSION,
             "ice_servers": read_ice_servers([environ.get("WHATSAPP_ICE_SERVERS", "")]),
-            "network": Network.from_env(environ),
+            "network": network,
         }
         return cls(**(settings | overrides))
 

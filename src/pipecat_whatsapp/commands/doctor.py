@@ -66,16 +66,19 @@ def _patient(
     probes: list[str] | None,
     options: Mapping[str, Any],
 ) -> Patient:
-    from pipecat_whatsapp.doctor.ice_servers import read_ice_servers, read_probe
     from pipecat_whatsapp.doctor.network import STUN_SERVERS
     from pipecat_whatsapp.doctor.patient import Patient
+    from pipecat_whatsapp.doctor.stun import read_probe
+    from pipecat_whatsapp.media.ice_servers import read_ice_servers
+
+    configured = environ.get("WHATSAPP_ICE_SERVERS") or environ.get("PIPECAT_ICE_SERVERS", "")
 
     return Patient(
         environ=environ,
         phone_number_ids=tuple(environment.values(environ, environment.PHONE_NUMBER_ID)),
         app_secrets=tuple(environment.values(environ, environment.APP_SECRET)),
         verification_token=environ.get(environment.VERIFICATION_TOKEN, "").strip(),
-        ice_servers=read_ice_servers(ice_servers or [environ.get("PIPECAT_ICE_SERVERS", "")]),
+        ice_servers=read_ice_servers(ice_servers or [configured]),
         probes=tuple(map(read_probe, probes or STUN_SERVERS)),
         **options,
     )

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from aioice import stun
 
+from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.ice_servers import is_ice_url
+
 Address = tuple[str, int]
 
 RETRANSMISSIONS = (0.0, 0.3, 0.6, 1.2)
@@ -65,6 +68,17 @@ class _Client(asyncio.DatagramProtocol):
         mapped = message.attributes.get("XOR-MAPPED-ADDRESS")
         if waiting is not None and not waiting.done() and mapped is not None:
             waiting.set_result(mapped)
+
+
+def read_probe(url: str) -> str:
+    """A STUN server that can be asked whether UDP gets out.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not url.startswith("stun:") or not is_ice_url(url):
+        raise ConfigError(f"{url!r} is no STUN server: write it as stun:host:port.")
+    return url
 
 
 async def ask(urls: Sequence[str]) -> list[StunAnswer]:

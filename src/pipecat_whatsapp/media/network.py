@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pipecat_whatsapp.errors import ConfigError
 
 _CONTAINERS = re.compile(
-    r"(docker|br-|veth|cni|virbr|vnet|flannel|cali|podman|lxcbr|lxdbr|vboxnet|vmnet)"
+    r"(docker|br-[0-9a-f]{12}$|veth|cni|virbr|flannel|cali|podman|lxcbr|lxdbr|vboxnet|vmnet)"
 )
 """How the interfaces of containers and virtual machines on this host begin."""
 
 _PORTS = re.compile(r"\s*(\d{1,5})\s*-\s*(\d{1,5})\s*")
 _HOST = re.compile(r"^a=candidate:\S+ \d+ \S+ \d+ (\S+) \d+ typ host\b", re.MULTILINE)
 _RELATED = re.compile(r"raddr \S+ rport \d+")
-_NAMES_ADDRESSES = ("a=candidate:", "c=", "a=rtcp:")
+_NAMING = re.compile(r"^(?:a=candidate:|a=rtcp:|c=).*", re.MULTILINE)
+_WORD = re.compile(r"\S+")
 _YES_OR_NO = {
     "1": True,
     "true": True,
@@ -74,9 +75,11 @@ class Network:
             raise ConfigError(
                 f"The public IP {self.public_ip!r} is no IP address: write it as 203.0.113.7."
             )
-        if self.ipv4_only and 6 in (_version(self.address), _version(self.public_ip)):
+        versions = {_version(self.address), _version(self.public_ip)} - {None}
+        if len(versions | ({4} if self.ipv4_only else set())) > 1:
             raise ConfigError(
-                "IPv4 only goes with no IPv6 address: drop either the address or IPv4 only."
+                "The bind address and the public IP must be of one kind, and IPv4 with IPv4 only: "
+                "write them both as IPv4, or both as IPv6."
             )
         if self.relay_only and (self.udp_ports or self.address or self.public_ip):
             raise ConfigError(
@@ -103,10 +106,6 @@ class Network:
     def ports(self) -> range | None:
         """The UDP ports that a call may use; None for any."""
         return None if self.udp_ports is None else range(self.udp_ports[0], self.udp_ports[1] + 1)
-
-
-ANYWHERE = Network()
-"""Whatever the machine has."""
 
 
 def choose_addresses(interfaces: Sequence[Interface], network: Network) -> list[str]:
@@ -153,11 +152,9 @@ def advertise(sdp: str, network: Network) -> str:
         return sdp
     version = _version(network.public_ip)
     ours = {match[1] for match in _HOST.finditer(sdp) if _version(match[1]) == version}
-    return "".join(
-        " ".join(network.public_ip if word in ours else word for word in line.split(" "))
-        if line.startswith(_NAMES_ADDRESSES)
-        else line
-        for line in re.split(r"(?<=\n)", sdp)
+    told = dict.fromkeys(ours, network.public_ip)
+    return _NAMING.sub(
+        lambda line: _WORD.sub(lambda word: told.get(word[0], word[0]), line[0]), sdp
     )
 
 
@@ -208,3 +205,7 @@ def _version(text: str | None) -> int | None:
         return ipaddress.ip_address(text or "").version
     except ValueError:
         return None
+
+
+ANYWHERE = Network()
+"""Whatever the machine has."""

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipecat_whatsapp.doctor.ice_servers import read_ice_servers, read_probe
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.ice_servers import read_ice_servers
 
 TURN = '{"urls": "turn:t:3478", "username": "ada", "credential": "secret"}'
 
@@ -51,13 +51,3 @@ def test_what_cannot_be_read_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigError, match="stun:host:port") as caught:
         read_ice_servers([text])
     assert "hunter2" not in str(caught.value)
-
-
-def test_a_probe_is_a_stun_server() -> None:
-    assert read_probe("stun:s:3478") == "stun:s:3478"
-
-
-@pytest.mark.parametrize("url", ["s:3478", "turn:t:3478", "stun:h:99999", ""])
-def test_what_cannot_be_probed_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="stun:host:port"):
-        read_probe(url)
