@@ -1,0 +1,1 @@
+"""The production server: a parent process, and the workers it keeps running."""

@@ -1,0 +1,32 @@
+"""How the server's processes log: to standard error, every line with its call's id."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from loguru import logger
+
+FORMAT = (
+    "{time:YYYY-MM-DD HH:mm:ss.SSS} | {level: <8} | {process} | {extra[call_id]} | "
+    "{name} - {message}"
+)
+
+
+def set_up_logging(level: str, *, as_json: bool) -> None:
+    """Log to standard error, also what comes by way of `logging`.
+
+    Args:
+        level: The least level that is logged.
+        as_json: Whether every line is a JSON object.
+    """
+    logger.remove()
+    logger.configure(extra={"call_id": "-"})
+    # The values of variables, which loguru would show in tracebacks, hold secrets.
+    logger.add(sys.stderr, level=level, format=FORMAT, serialize=as_json, diagnose=False)
+    logging.basicConfig(handlers=[_ToLoguru()], level=logging.WARNING, force=True)
+
+
+class _ToLoguru(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.opt(exception=record.exc_info).log(record.levelname, "{}", record.getMessage())

@@ -1,0 +1,235 @@
+"""The parent process: keeps its workers running, and ends them in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Protocol
+
+from loguru import logger
+
+from pipecat_whatsapp.errors import WhatsAppError
+from pipecat_whatsapp.serving.channel import (
+    CallBegan,
+    Close,
+    Drain,
+    Failed,
+    Message,
+    NodeDied,
+    Ready,
+)
+from pipecat_whatsapp.serving.front import url_of
+from pipecat_whatsapp.serving.notify import tell_systemd
+from pipecat_whatsapp.serving.process import COMMAND, WorkerProcess
+from pipecat_whatsapp.serving.settings import Plan, Role
+
+FIRST_PAUSE = 0.25
+"""Seconds until a worker that has died is replaced; each that dies soon after doubles them."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds to which they grow."""
+
+GOOD_AGE = 60.0
+"""Seconds that a worker must have lived for its death to count as the first."""
+
+CLOSE_PATIENCE = 30.0
+"""Seconds beyond all time-outs until a worker that was told to end is killed."""
+
+
+class Staff(Protocol):
+    """What counts of a worker when it is decided who is missing."""
+
+    role: Role
+    is_busy: bool
+
+
+def missing(plan: Plan, workers: Collection[Staff]) -> list[Role]:
+    """The workers that are to be started.
+
+    Args:
+        plan: What shall run.
+        workers: What runs.
+    """
+    calls = [worker for worker in workers if worker.role is Role.CALL]
+    idle = [worker for worker in calls if not worker.is_busy]
+    front = plan.workers - (len(workers) - len(calls))
+    back = min(plan.warm - len(idle), plan.most - len(calls))
+    return [plan.front] * front + [Role.CALL] * back
+
+
+class Supervisor:
+    """Runs workers until it is told to end, by SIGTERM or SIGINT.
+
+    The first signal lets running calls come to their ends, the second does not.
+
+    Args:
+        plan: What to keep running.
+        listener: The bound socket of the webhooks' address.
+        command: What a worker is.
+    """
+
+    def __init__(
+        self, plan: Plan, listener: socket.socket, command: Sequence[str] = COMMAND
+    ) -> None:
+        self._plan = plan
+        self._listener = listener
+        self._command = command
+        self._workers: set[WorkerProcess] = set()
+        self._ending = asyncio.Event()
+        self._was_ready = False
+        self._was_complete = False
+        self._deaths = 0
+        self._untold: list[str] = []
+        self._failure = ""
+
+    async def run(self) -> None:
+        """Keep workers running until the end.
+
+        Raises:
+            WhatsAppError: No worker ever got ready; in its own words.
+        """
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            # Ends when all workers have ended, and none is replaced.
+            async with asyncio.TaskGroup() as self._minding:
+                self._fill()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+        if self._failure:
+            raise WhatsAppError(self._failure)
+
+    # Workers come and go
+
+    def _fill(self) -> None:
+        """Start whoever is missing."""
+        if self._ending.is_set():
+            return
+        for role in missing(self._plan, self._workers):
+            worker = self._hired(role)
+            self._workers.add(worker)
+            self._minding.create_task(self._mind(worker))
+
+    def _hired(self, role: Role) -> WorkerProcess:
+        taken = {worker.seat for worker in self._workers}
+        seat = next(seat for seat in count(1) if seat not in taken)
+        has_first = any(worker.is_first for worker in self._workers)
+        return WorkerProcess(role, seat, is_first=role is self._plan.front and not has_first)
+
+    async def _mind(self, worker: WorkerProcess) -> None:
+        """Run a worker to its end, and see to its replacement."""
+        code = await self._lived(worker)
+        self._forget_figures(worker)
+        has_served, worker.is_ready = worker.is_ready, False
+        if code:
+            self._tell_of_death(worker.node)
+        if code or not has_served:
+            await self._mourn(worker, code)
+        self._workers.discard(worker)
+        self._fill()
+
+    async def _lived(self, worker: WorkerProcess) -> int:
+        """Run a worker to its end; returns its exit code."""
+        try:
+            await worker.start(self._plan.settings, self._listener, self._command)
+        except OSError as error:
+            worker.failure = f"A worker process could not be started ({error})."
+            return 1
+        if self._ending.is_set():
+            worker.terminate()
+        async for message in worker.messages():
+            self._take(worker, message)
+        return await worker.ended()
+
+    def _take(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case Ready():
+                worker.is_ready = self._was_ready = True
+                while self._untold:
+                    worker.send(NodeDied(self._untold.pop()))
+                self._announce()
+            case CallBegan():
+                worker.is_busy = True
+                self._fill()
+            case Failed(why):
+                worker.failure = why
+            case _:
+                raise TypeError(f"{message} is not for the parent")
+
+    def _announce(self) -> None:
+        """Say that all is ready, as soon as it is."""
+        ready = [worker for worker in self._workers if worker.is_ready]
+        if self._was_complete or missing(self._plan, ready):
+            return
+        self._was_complete = True
+        url = url_of(self._listener, self._plan.settings.path)
+        logger.info("WhatsApp calls are served at {} by {} processes", url, len(ready))
+        tell_systemd("READY=1")
+
+    async def _mourn(self, worker: WorkerProcess, code: int) -> None:
+        """Note that a worker has died, and wait until it is wise to replace it."""
+        if self._ending.is_set():
+            return
+        why = (
+            worker.failure
+            or f"A worker process ended with exit code {code}, which it explains above."
+        )
+        if not self._was_ready:
+            self._give_up(why)
+            return
+        self._deaths = 1 if worker.age > GOOD_AGE else self._deaths + 1
+        pause = min(FIRST_PAUSE * 2 ** (self._deaths - 1), LONGEST_PAUSE)
+        logger.error("{} It is replaced in {:g} s.", why, pause)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), pause)
+
+    def _tell_of_death(self, node: str) -> None:
+        """Have the others end a dead process's calls; the next one, when there are none."""
+        others = [worker for worker in self._workers if worker.is_ready]
+        for worker in others:
+            worker.send(NodeDied(node))
+        if not others:
+            self._untold.append(node)
+
+    def _forget_figures(self, worker: WorkerProcess) -> None:
+        folder = self._plan.settings.figures
+        if folder:
+            from pipecat_whatsapp.serving.figures import forget_seat
+
+            forget_seat(folder, worker.seat)
+
+    # The end
+
+    def _signalled(self) -> None:
+        if self._ending.is_set():
+            logger.warning("Told to end for the second time: all calls end now")
+            self._end(Close(), CLOSE_PATIENCE)
+            return
+        settings = self._plan.settings
+        patience = settings.drain_timeout + settings.goodbye_timeout
+        logger.info("No further calls; running ones have {:g} s to end", settings.drain_timeout)
+        tell_systemd("STOPPING=1")
+        self._end(Drain(), patience + CLOSE_PATIENCE)
+
+    def _give_up(self, why: str) -> None:
+        if not self._failure:
+            self._failure = why
+        self._end(Close(), CLOSE_PATIENCE)
+
+    def _end(self, order: Message, patience: float) -> None:
+        """Have all workers end; who has not after so many seconds is killed."""
+        self._ending.set()
+        loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            if worker.is_ready:
+                worker.send(order)
+            else:
+                worker.terminate()
+            loop.call_later(patience, worker.kill)
