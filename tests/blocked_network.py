@@ -39,7 +39,7 @@ def why_no_namespace() -> str | None:
     return made.stderr.strip() or "unshare failed" if made.returncode else None
 
 
-async def examinein_namespace() -> Outcome:
+async def examine_in_namespace() -> Outcome:
     """Examine a business in such a network."""
     process = await asyncio.create_subprocess_exec(
         *in_namespace(f"exec {sys.executable} {__file__}"),
