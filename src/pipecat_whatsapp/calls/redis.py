@@ -30,12 +30,13 @@ from pipecat_whatsapp.calls.directory import (
 )
 from pipecat_whatsapp.errors import ConfigError, DirectoryError
 from pipecat_whatsapp.meta.events import Direction
+from pipecat_whatsapp.meta.reading import integer, text
 
 try:
     from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError, ResponseError
+    from redis.exceptions import RedisError
 except ModuleNotFoundError as error:
     raise ConfigError(
         "Redis is not used, because its package is missing: "
@@ -60,7 +61,7 @@ WAIT_SECONDS = 5.0
 MAX_LETTERS = 10_000
 """Letters kept in an inbox."""
 
-GROUP = "process"
+_START = "0-0"
 
 _PREFIX = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -98,7 +99,7 @@ class RedisDirectory:
         self._tag = f"{{{prefix}}}"
         self._tombstone_ms = round(tombstone_seconds * 1000)
         self._settle_ms = round(settle_seconds * 1000)
-        self._has_inbox = False
+        self._read_to = _START
 
     @classmethod
     def from_url(cls, url: str, *, node: str, prefix: str = "whatsapp") -> RedisDirectory:
@@ -116,16 +117,20 @@ class RedisDirectory:
             client = Redis.from_url(
                 url,
                 decode_responses=True,
+                # What others have written is judged where it is read.
+                encoding_errors="replace",
                 socket_connect_timeout=ANSWER_SECONDS,
                 socket_timeout=WAIT_SECONDS + ANSWER_SECONDS,
                 socket_keepalive=True,
                 # One more try, for a connection that was idle and has been cut.
                 retry=Retry(NoBackoff(), 1),
             )
-        except ValueError:
+            # An option that redis-py does not know would be found at the first request only.
+            client.connection_pool.make_connection()
+        except (ValueError, TypeError, RedisError):
             raise ConfigError(
                 "The address of Redis cannot be read: write it as redis://host:port/number, "
-                "rediss:// for TLS, or unix:///path/to/socket."
+                "rediss:// for TLS, or unix:///path/to/socket, with redis-py's options after a ?."
             ) from None
         return cls(client, node=node, prefix=prefix)
 
@@ -207,23 +212,23 @@ class RedisDirectory:
 
     async def receive(self) -> list[Letter]:
         """Wait, a while, for letters. Each comes again until it is `done`."""
-        inbox = self._inbox()
+        inboxes: dict[Any, Any] = {self._inbox(): self._read_to}
         async with _answers(WAIT_SECONDS + ANSWER_SECONDS):
-            if not self._has_inbox:
-                await self._open_inbox()
-                # Those first that were read, and perhaps lost on the way here.
-                if letters := await self._read({inbox: "0"}, block=None):
-                    return letters
-                self._has_inbox = True
-            return await self._read({inbox: ">"}, block=round(WAIT_SECONDS * 1000))
+            answer: Any = await self._client.xread(
+                inboxes, count=100, block=round(WAIT_SECONDS * 1000)
+            )
+        streams = answer.items() if isinstance(answer, dict) else answer or ()
+        letters = [letter for _, entries in streams for letter in _letters(_flat(entries))]
+        # After a while without news from the start again: something may not have been done, and a
+        # Redis that has lost its memory may number letters lower than before.
+        self._read_to = letters[-1].id if letters else _START
+        return letters
 
     async def done(self, letters: list[Letter]) -> None:
         """Letters have been dealt with."""
-        ids = [letter.id for letter in letters]
-        if ids:
+        if letters:
             async with _answers(ANSWER_SECONDS):
-                await self._client.xack(self._inbox(), GROUP, *ids)
-                await self._client.xdel(self._inbox(), *ids)
+                await self._client.xdel(self._inbox(), *(letter.id for letter in letters))
 
     async def take_over(self, peer: Peer) -> Mapping[str, Holding]:
         """Take over what a dead process has left: its calls and its letters."""
@@ -238,7 +243,8 @@ class RedisDirectory:
             ],
             [peer.name, peer.beats, self._node, _KEEP_MS, self._key("call:")],
         )
-        return {call_id: _read_holding(told) for call_id, told in _pairs(taken)}
+        holdings = ((call_id, _read_holding(told)) for call_id, told in _pairs(taken))
+        return {call_id: holding for call_id, holding in holdings if holding is not None}
 
     async def leave(self) -> list[Letter]:
         """This process takes no letter any more. Returns those that it has not read."""
@@ -248,25 +254,6 @@ class RedisDirectory:
     async def close(self) -> None:
         """Close the connections. Safe to repeat."""
         await self._client.aclose()
-
-    async def _open_inbox(self) -> None:
-        try:
-            await self._client.xgroup_create(self._inbox(), GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-
-    async def _read(self, inboxes: dict[Any, Any], block: int | None) -> list[Letter]:
-        try:
-            answer: Any = await self._client.xreadgroup(
-                GROUP, self._node, inboxes, count=100, block=block
-            )
-        except BaseException:
-            # Whatever was on its way here is asked for again.
-            self._has_inbox = False
-            raise
-        streams = answer.items() if isinstance(answer, dict) else answer or ()
-        return [letter for _, entries in streams for letter in _letters(_flat(entries))]
 
     async def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
         async with _answers(ANSWER_SECONDS):
@@ -309,19 +296,34 @@ def _written(holding: Holding) -> str:
     return f"{holding.direction.value} {holding.phone_number_id}"
 
 
-def _read_holding(text: str) -> Holding:
-    direction, _, number = text.partition(" ")
-    return Holding(number, Direction(direction))
+def _read_holding(told: str) -> Holding | None:
+    """Read what is known of a call; None when it is of another version altogether."""
+    direction, _, number = told.partition(" ")
+    try:
+        return Holding(number, Direction(direction))
+    except ValueError:
+        return None
 
 
 def _peer(name: str, told: str) -> Peer | None:
     """Read what a process tells of itself; None when it is of another version altogether."""
     try:
         beats, standing = json.loads(told)
-        known = {key: standing[key] for key in asdict(Standing()) if key in standing}
-        return Peer(name, int(beats), Standing(**known))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, RecursionError):
         return None
+    if type(beats) is not int or not isinstance(standing, dict):
+        return None
+    return Peer(name, beats, _standing(standing))
+
+
+def _standing(told: dict[str, Any]) -> Standing:
+    has_limit = told.get("room", 0) is not None
+    return Standing(
+        calls=integer(told, "calls") or 0,
+        room=(integer(told, "room") or 0) if has_limit else None,
+        region=text(told, "region") or "",
+        host=text(told, "host") or "",
+    )
 
 
 def _pairs(flat: list[str]) -> list[tuple[str, str]]:
