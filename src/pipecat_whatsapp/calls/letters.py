@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text, token
-from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES, verify_signature
+from pipecat_whatsapp.meta.webhook import verify_signature
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Forwarded:
     """A webhook, or a part of it, for whom it concerns.
 
     Parameters:
-        body: The webhook.
+        body: The webhook, in UTF-8.
         hops: How often it was sent on.
     """
 
@@ -77,7 +77,8 @@ def unseal(letter: str, app_secrets: Sequence[str]) -> Message | None:
         told = as_object(json.loads(content, parse_int=bounded_int))
     except (ValueError, RecursionError):
         return None
-    if (body := text(told, "webhook", MAX_BODY_BYTES)) is not None:
+    # An excerpt may be longer than the longest webhook, since it writes out what is not ASCII.
+    if (body := text(told, "webhook", len(content))) is not None:
         return Forwarded(body.encode(), integer(told, "hops") or 1)
     if (call_id := token(told, "hang_up")) is not None:
         return HangUp(call_id)
