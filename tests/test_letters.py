@@ -17,7 +17,11 @@ from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 
 SECRET = "not-a-real-app-secret"
 BODY = '{"object":"whatsapp_business_account","entry":[{"id":"1","note":"ü☺"}]}'.encode()
-MESSAGES = [Forwarded(BODY), Forwarded(BODY, hops=3), HangUp("wacid.HBgMEXAMPLE==")]
+MESSAGES: list[Message] = [
+    Forwarded(BODY),
+    Forwarded(BODY, hops=3),
+    HangUp("wacid.HBgMEXAMPLE=="),
+]
 
 
 def signed(content: str) -> str:

@@ -85,6 +85,8 @@ class Neighbours:
 
     def dead(self, now: float) -> list[Peer]:
         """The processes that have shown no life for too long."""
+        if now - self._looked >= FRESH_SECONDS:
+            return []
         return [s.peer for s in self._sights.values() if now - s.since >= DEAD_SECONDS]
 
     def named(self, name: str) -> Peer | None:
