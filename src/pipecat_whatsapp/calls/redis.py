@@ -2,7 +2,10 @@
 
 Needs the extra `redis`. Redis 6.2 or newer, standalone, with Sentinel, or as a cluster; what it
 stores is small and expires, so persistence is not needed. Whoever can write to it can end calls:
-give each deployment a user of its own (`~{prefix}:*`, `+@all -@dangerous`) and TLS (`rediss://`).
+use TLS (`rediss://`), and give each deployment a user of its own, with these rules, where
+{prefix} is the prefix in braces::
+
+    ~{prefix}:* -@all +@read +@write +@scripting +@connection +time -@dangerous
 """
 
 from __future__ import annotations
