@@ -64,6 +64,11 @@ class Link:
         """What our side says of itself."""
         return self.sdp
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The address that the relay hears us from."""
+        return self.endpoint._peer  # noqa: SLF001
+
     async def start(self) -> None:
         """Bring the link up, once it is answered."""
         self.endpoint.start(read_answer(self.sdp))

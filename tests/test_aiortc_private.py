@@ -17,7 +17,15 @@ from aiortc_business import loud, pitch, tone
 from bots import RATE, Echo, PipelineBot
 from conftest import Reports, until
 from links import Link, OwnLink, rtcp_reached
-from pipecat_whatsapp.media.aiortc_private import Send, _is_there, ask_consent, open_rtp_door
+from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.aiortc_private import (
+    Send,
+    _is_there,
+    ask_consent,
+    open_rtp_door,
+    place_sockets,
+)
+from pipecat_whatsapp.media.network import Network
 from pipecat_whatsapp.media.rtp import (
     ReportBlock,
     RtpPacket,
@@ -346,3 +354,44 @@ async def test_an_aiortc_that_cannot_be_asked_is_not_taken_for_a_dead_caller() -
         transport = object()
 
     assert await ask_consent(Moved()) is None  # type: ignore[arg-type]
+
+
+# Sockets
+
+
+async def test_aiortc_has_not_moved_where_it_gathers(link: Link) -> None:
+    await link.answer()
+    moved = f"aioice {version('aioice')} gathers in another way: see aiortc_private.py"
+    assert place_sockets(transport_of(link), [], None), moved
+
+
+@pytest.fixture(params=["parameters", "names"])
+def gathers_otherwise(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aioice of a later day."""
+    module = "pipecat_whatsapp.media.aiortc_private"
+    if request.param == "parameters":
+        monkeypatch.setattr(f"{module}._GATHERING", ["self", "component", "sockets"])
+    else:
+        monkeypatch.setattr(f"{module}._AIOICE_NAMES", ((stun, "StunProtocol"),))
+
+
+@pytest.mark.usefixtures("gathers_otherwise")
+async def test_what_cannot_be_done_is_an_error_and_not_passed_over(link: Link) -> None:
+    for network in (Network(address="127.0.0.1"), Network(udp_ports=(20000, 20100))):
+        with pytest.raises(ConfigError, match="use a tested version of it, or drop WHATSAPP_UDP"):
+            await link.answer(network=network)
+
+
+@pytest.mark.usefixtures("gathers_otherwise")
+async def test_where_nothing_was_asked_for_aiortc_gathers_its_own_way(link: Link) -> None:
+    await link.answer()
+    assert " typ host" in link.sdp
+    assert not place_sockets(transport_of(link), ["127.0.0.1"], range(20000, 20101))
+    await link.start()
+
+
+async def test_a_transport_without_an_aioice_connection_is_left_alone() -> None:
+    class Moved:
+        transport = object()
+
+    assert not place_sockets(Moved(), [], None)  # type: ignore[arg-type]

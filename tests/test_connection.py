@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +14,11 @@ from av import AudioFrame
 from aiortc_business import tone
 from conftest import until
 from links import Link, OwnLink, rtcp_reached
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.connection import LinkEvent
 from pipecat_whatsapp.media.dtmf import event_payload
+from pipecat_whatsapp.media.interfaces import read_interfaces
+from pipecat_whatsapp.media.network import Network
 from pipecat_whatsapp.media.opus import create_encoder
 from pipecat_whatsapp.media.quality import CallQuality, QualityMeter
 from pipecat_whatsapp.media.receiver import AudioReceiver
@@ -27,6 +33,7 @@ from pipecat_whatsapp.media.rtp import (
 from pipecat_whatsapp.media.sdp import read_source
 from pipecat_whatsapp.media.sender import AudioSender
 from pipecat_whatsapp.simulator.offer import read_offer
+from ports import free_ports, ports_named
 from test_opus import frames
 from test_sender import new_sender
 
@@ -430,3 +437,82 @@ async def test_the_far_end_is_asked_for_its_consent(link: Link) -> None:
     assert await link.connection.has_consent() is None
     await link.start()
     assert await link.connection.has_consent() is True
+
+
+# The network
+
+
+@pytest.fixture
+def network() -> Network:
+    """Two ports of loopback."""
+    return Network(address="127.0.0.1", udp_ports=free_ports(2))
+
+
+async def test_a_call_opens_its_one_socket_within_the_range(link: Link, network: Network) -> None:
+    await link.answer(network=network)
+    (port,) = ports_named(link.ours)
+    assert port in (network.ports or ())
+    await link.start()
+    assert link.peer == ("127.0.0.1", port)
+
+
+async def test_a_port_that_is_taken_is_passed_over(link: Link) -> None:
+    first, last = free_ports(2)
+    for taken, free in ((first, last), (last, first)):
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
+            other.bind(("0.0.0.0", taken))  # noqa: S104 - as a server has it
+            await link.answer(network=Network(address="127.0.0.1", udp_ports=(first, last)))
+            assert ports_named(link.ours) == [free]
+            await link.connection.close()
+
+
+async def test_calls_share_a_range_until_it_is_used_up(network: Network) -> None:
+    async with Link() as one, OwnLink() as other, Link() as third:
+        await one.answer(network=network)
+        await other.answer(network=network)
+        assert {*ports_named(one.ours), *ports_named(other.ours)} == {*(network.ports or ())}
+        with pytest.raises(ConfigError, match=r"in use.*WHATSAPP_UDP_PORTS"):
+            await third.answer(network=network)
+        await one.connection.close()
+        await third.answer(network=network)
+        assert ports_named(third.ours) == ports_named(one.ours)
+        await third.start()
+        await other.start()
+
+
+async def test_an_interface_is_chosen_by_its_name(link: Link) -> None:
+    (name,) = [each.name for each in read_interfaces() if "127.0.0.1" in each.addresses]
+    await link.answer(network=Network(address=name, ipv4_only=True))
+    candidates = [line for line in link.ours.splitlines() if line.startswith("a=candidate:")]
+    assert candidates
+    assert all(line.split()[4].startswith("127.0.0.") for line in candidates)
+    await link.start()
+
+
+async def test_behind_a_1_to_1_nat_the_public_ip_is_named(link: Link, network: Network) -> None:
+    await link.answer(network=replace(network, public_ip="203.0.113.7"))
+    (port,) = ports_named(link.ours)
+    assert f" 203.0.113.7 {port} typ host" in link.ours
+    assert "127.0.0.1" not in link.ours
+    await link.start()
+    assert link.peer == ("127.0.0.1", port)
+
+
+async def test_an_address_that_has_gone_is_told(link: Link) -> None:
+    with pytest.raises(ConfigError, match=r"at '192\.0\.2\.1'"):
+        await link.answer(network=Network(address="192.0.2.1"))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_range_is_kept_on_either_loop(loop: str, network: Network) -> None:
+    factory = pytest.importorskip(loop).new_event_loop
+
+    async def use_up() -> set[int]:
+        async with Link() as one, Link() as other:
+            await one.answer(network=network)
+            await other.answer(network=network)
+            await one.start()
+            return {*ports_named(one.ours), *ports_named(other.ours)}
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(use_up()) == {*(network.ports or ())}

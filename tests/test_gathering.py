@@ -11,9 +11,20 @@ import pytest
 from aioice import stun
 from pipecat.transports.smallwebrtc.connection import IceServer
 
+from blocked_network import why_no_namespace
+from bots import PlainBot
+from conftest import Reports, until
+from crowded_network import CONTAINERS, NETWORK, addresses_named
 from links import Link, OwnLink
+from pipecat_whatsapp.calls.outcome import Cause
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media import gathering
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
+from pipecat_whatsapp.media.network import ANYWHERE, Network
+from pipecat_whatsapp.simulator.phone import Phone
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from ports import free_ports, ports_named, taken_port
+from test_sender import new_sender
 
 
 @pytest.fixture(params=[Link, OwnLink])
@@ -69,8 +80,8 @@ async def dead_server() -> AsyncIterator[DeadServer]:
     transport.close()
 
 
-async def describe(link: Link, *servers: IceServer) -> str:
-    await link.answer(*servers)
+async def describe(link: Link, *servers: IceServer, network: Network = ANYWHERE) -> str:
+    await link.answer(*servers, network=network)
     return link.ours
 
 
@@ -209,5 +220,129 @@ async def test_without_any_relay_the_hosts_own_addresses_serve(
     assert attempts == [[turn_url], [stun_url], []]
     assert " typ host" in sdp
     await link.start()
-    assert link.events == [LinkEvent.UP], "the attempts before tell the call nothing"
+    assert LinkEvent.LOST not in link.events, "the attempts before tell the call nothing"
     assert len(warnings) == 2
+
+
+# Relay only
+
+RELAY_ONLY = Network(relay_only=True)
+
+
+async def put_away() -> None:
+    """Wait until attempts that no call has used are closed."""
+    await until(lambda: not gathering._abandoned)  # noqa: SLF001
+
+
+async def test_a_call_through_relays_only_names_nothing_but_the_relay(
+    turn_url: str, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "TURN_TIMEOUT", 30.0)
+    sdp = await describe(link, IceServer(turn_url, "ada", "secret"), network=RELAY_ONLY)
+    (relay,) = [line for line in sdp.splitlines() if line.startswith("a=candidate:")]
+    assert relay.endswith(" typ relay raddr 0.0.0.0 rport 9")
+    await link.start()
+    link.connection.replace_audio_track(new_sender())
+    await link.connection.open()
+    await link.gets(3)
+    # The far end hears it from the relay's port, and what it says arrives.
+    assert link.peer == ("127.0.0.1", int(relay.split()[5]))
+    assert await link.connection.has_consent()
+
+
+async def test_without_a_relay_there_is_no_such_call(
+    link: Link,
+    silent: str,
+    attempts: list[list[str]],
+    warnings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gathering, "TURN_TIMEOUT", 0.01)
+    monkeypatch.setattr(stun, "RETRY_RTO", 0.005)
+    stun_url, turn_urls = f"stun:{silent}", [f"turn:{silent}", f"turn:{silent}?transport=udp"]
+    with pytest.raises(ConfigError, match="No TURN server gave a relay"):
+        await describe(
+            link, IceServer(stun_url), IceServer(turn_urls, "ada", "secret"), network=RELAY_ONLY
+        )
+    assert attempts == [[url] for url in turn_urls]
+    assert len(warnings) == 2
+    await put_away()
+
+
+async def test_a_relay_that_refuses_us_is_none(
+    turn_url: str, link: Link, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "TURN_TIMEOUT", 30.0)
+    with pytest.raises(ConfigError, match="user names and credentials"):
+        await describe(link, IceServer(turn_url, "ada", "wrong"), network=RELAY_ONLY)
+    (warning,) = warnings
+    assert f"No relay from {turn_url}" in warning
+    await put_away()
+
+
+# Ports
+
+
+async def test_a_dead_stun_server_leaves_its_ports_to_the_next_attempt(
+    link: Link, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "STUN_TIMEOUT", 0.01)
+    monkeypatch.setattr(stun, "RETRY_RTO", 0.005)
+    first, last = free_ports(2)
+    network = Network(address="127.0.0.1", udp_ports=(first, last))
+    sdp = await describe(link, IceServer(f"stun:{silent}"), network=network)
+    (port,) = ports_named(sdp)
+    assert port in (first, last)
+    await link.start()
+
+
+async def test_a_stun_server_tells_what_a_port_of_the_range_is_seen_as(link: Link) -> None:
+    port, _ = ports = free_ports(1)
+    network = Network(address="127.0.0.1", udp_ports=ports)
+    async with dead_server() as server:
+        server.awake = True
+        sdp = await describe(link, IceServer(f"stun:{server.address}"), network=network)
+        await link.connection.close()
+    assert ports_named(sdp) == [port, 4321]
+    assert "203.0.113.7 4321 typ srflx" in sdp
+
+
+async def test_a_range_without_a_free_port_ends_a_call_at_once(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    with taken_port() as port:
+        network = Network(address="127.0.0.1", udp_ports=(port, port))
+        await whatsapp.serve(PlainBot(), network=network, on_call_ended=reports)
+        call = await phone.dial()
+        assert await call.ended() == "rejected"
+    report = await reports.next()
+    assert report.cause is Cause.BROKEN
+
+
+async def test_a_call_keeps_to_its_place(whatsapp: WhatsApp, phone: Phone) -> None:
+    port, _ = ports = free_ports(1)
+    network = Network(address="127.0.0.1", udp_ports=ports, public_ip="203.0.113.7")
+    await whatsapp.serve(PlainBot(), network=network)
+    call = await phone.dial()
+    await call.answered()
+    accept = next(r for r in whatsapp.meta.requests if r.action == "accept")
+    assert f" 203.0.113.7 {port} typ host" in accept.body["session"]["sdp"]
+
+
+# Interfaces
+
+
+@pytest.mark.parametrize(
+    ("machine", "named"),
+    [
+        (CONTAINERS + NETWORK, ["10.0.0.2"]),
+        (CONTAINERS, ["172.17.0.1", "172.18.0.1", "172.19.0.1"]),
+    ],
+)
+async def test_interfaces_of_containers_are_named_only_where_there_are_no_others(
+    machine: str, named: list[str]
+) -> None:
+    reason = await asyncio.to_thread(why_no_namespace)
+    if reason is not None:
+        pytest.skip(f"no network of one's own: {reason}")
+    assert await addresses_named(machine) == named

@@ -38,7 +38,7 @@ CONSENT_TRIES = 3
 STUN_PATIENCE = 5.0
 """Seconds that aioice, too, gives a STUN server before it gathers without."""
 
-_GATHERING = ["component", "addresses", "timeout"]
+_GATHERING = ["self", "component", "addresses", "timeout"]
 _AIOICE_NAMES = (
     (ice, "StunProtocol"),
     (ice, "server_reflexive_candidate"),
@@ -168,7 +168,7 @@ def _gathers_as_known(connection: object) -> bool:
     return (
         isinstance(connection, Connection)
         and isinstance(getattr(connection, "_protocols", None), list)
-        and list(inspect.signature(connection.get_component_candidates).parameters) == _GATHERING
+        and list(inspect.signature(Connection.get_component_candidates).parameters) == _GATHERING
         and all(hasattr(module, name) for module, name in _AIOICE_NAMES)
     )
 
