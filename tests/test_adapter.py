@@ -14,7 +14,8 @@ from conftest import Reports
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call
-from pipecat_whatsapp.calls.directory import MemoryDirectory
+from pipecat_whatsapp.calls.directory import Claim, Holding
+from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.errors import ConfigError
@@ -71,7 +72,7 @@ async def test_unsigned_bodies_get_401_and_are_never_parsed(
     def never(body: bytes) -> list[Event]:
         raise AssertionError("an unsigned body was parsed")
 
-    monkeypatch.setattr("pipecat_whatsapp.calls.adapter.parse_webhook", never)
+    monkeypatch.setattr("pipecat_whatsapp.calls.exchange.parse_webhook", never)
     adapter = await whatsapp.serve(PlainBot())
     for body in (EMPTY, b"not json at all", b"\xff\xfe"):
         answer = await adapter.handle("POST", {}, headers, body)
@@ -219,7 +220,7 @@ async def test_an_event_that_cannot_be_served_spoils_no_other(
             raise RuntimeError("a bug of ours")
         return 0.0
 
-    monkeypatch.setattr("pipecat_whatsapp.calls.switchboard.age_of", age_of)
+    monkeypatch.setattr("pipecat_whatsapp.calls.exchange.age_of", age_of)
     await whatsapp.meta.release(batch=True)
     await good.answered()
     assert [args.call.id for args in bot.started] == [good.id]
@@ -231,10 +232,10 @@ async def test_a_directory_that_fails_spoils_no_other_call(
     class Failing(MemoryDirectory):
         failing = True
 
-        async def claim(self, call_id: str) -> bool:
+        async def claim(self, call_id: str, holding: Holding) -> Claim:
             if self.failing:
                 raise ConnectionError("no directory")
-            return await super().claim(call_id)
+            return await super().claim(call_id, holding)
 
     directory = Failing()
     adapter = await whatsapp.serve(PlainBot(), directory=directory)

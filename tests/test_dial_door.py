@@ -16,9 +16,9 @@ from fastapi import FastAPI
 
 from asgi import served
 from bots import PlainBot
-from pipecat_whatsapp.calls import dial_door
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
-from pipecat_whatsapp.calls.dial_door import DialDoor, DialRequest
+from pipecat_whatsapp.calls.dial_door import MAX_REQUEST_BYTES, DialDoor, DialRequest
+from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.errors import WebhookError
 from pipecat_whatsapp.runner import whatsapp_router
 from pipecat_whatsapp.simulator.payloads import signature
@@ -139,7 +139,7 @@ async def test_the_time_to_answer_is_as_asked(
 async def test_who_does_not_sign_is_not_read(
     whatsapp: WhatsApp, caller: Caller, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
-    def admit(self: DialDoor, body: bytes) -> DialRequest:
+    async def admit(self: DialDoor, body: bytes) -> DialRequest:
         raise AssertionError("read before its signature was checked")
 
     monkeypatch.setattr(DialDoor, "admit", admit)
@@ -182,7 +182,7 @@ async def test_a_request_that_is_not_fresh_is_refused(
         (b'{"to": "4915550002222"}', 400),
         (request(nonce=""), 400),
         (request(nonce="x" * 600), 400),
-        (request(padding="x" * dial_door.MAX_REQUEST_BYTES), 413),
+        (request(padding="x" * MAX_REQUEST_BYTES), 413),
         (b" " * (3 * 1024 * 1024 + 1), 413),
     ],
     ids=lambda value: repr(value)[:20] if isinstance(value, bytes) else value,
@@ -245,16 +245,16 @@ def clock() -> Clock:
 
 @pytest.fixture
 def door(clock: Clock) -> DialDoor:
-    return DialDoor(clock=clock)
+    return DialDoor(MemoryDirectory(board=Board(clock=clock)).first, clock=clock)
 
 
-def refused(door: DialDoor, body: bytes) -> int:
+async def refused(door: DialDoor, body: bytes) -> int:
     with pytest.raises(WebhookError) as raised:
-        door.admit(body)
+        await door.admit(body)
     return raised.value.status
 
 
-def test_a_request_is_read(door: DialDoor) -> None:
+async def test_a_request_is_read(door: DialDoor) -> None:
     body = request(
         "DE.5",
         NOW,
@@ -262,50 +262,41 @@ def test_a_request_is_read(door: DialDoor) -> None:
         ask_permission="May we?",
         permission_timeout=60,
     )
-    assert door.admit(body) == DialRequest("DE.5", "200000000000002", "May we?", 60)
+    assert await door.admit(body) == DialRequest("DE.5", "200000000000002", "May we?", 60)
 
 
-def test_what_may_be_missing(door: DialDoor) -> None:
-    assert door.admit(request("DE.5", NOW)) == DialRequest("DE.5", None, None, 300)
+async def test_what_may_be_missing(door: DialDoor) -> None:
+    assert await door.admit(request("DE.5", NOW)) == DialRequest("DE.5", None, None, 300)
     nothing = {"phone_number_id": None, "ask_permission": None, "permission_timeout": None}
-    assert door.admit(request("DE.5", NOW, **nothing)) == DialRequest("DE.5", None, None, 300)
+    admitted = await door.admit(request("DE.5", NOW, **nothing))
+    assert admitted == DialRequest("DE.5", None, None, 300)
 
 
-def test_nobody_waits_for_ever(door: DialDoor) -> None:
-    assert door.admit(request(at=NOW, permission_timeout=10**9)).permission_timeout == 300
-    assert door.admit(request(at=NOW, permission_timeout=0)).permission_timeout == 0
+async def test_nobody_waits_for_ever(door: DialDoor) -> None:
+    for asked, given in ((10**9, 300), (0, 0)):
+        admitted = await door.admit(request(at=NOW, permission_timeout=asked))
+        assert admitted.permission_timeout == given
 
 
 @pytest.mark.parametrize(("off", "fresh"), [(-61, False), (-60, True), (60, True), (61, False)])
-def test_a_request_is_good_for_a_minute(door: DialDoor, off: float, *, fresh: bool) -> None:
+async def test_a_request_is_good_for_a_minute(door: DialDoor, off: float, *, fresh: bool) -> None:
     body = request(at=NOW + off)
     if fresh:
-        door.admit(body)
+        await door.admit(body)
     else:
-        assert refused(door, body) == 403
+        assert await refused(door, body) == 403
 
 
-def test_a_request_is_remembered_as_long_as_it_is_fresh(door: DialDoor, clock: Clock) -> None:
+async def test_a_request_is_remembered_as_long_as_it_is_fresh(door: DialDoor, clock: Clock) -> None:
     body = request(at=NOW + 60)
-    door.admit(body)
+    await door.admit(body)
     for elapsed in range(0, 300, 10):
         clock.now = NOW + elapsed
         # Others come meanwhile, and make the door forget what is old.
-        door.admit(request(at=clock.now))
-        assert refused(door, body) == 403
+        await door.admit(request(at=clock.now))
+        assert await refused(door, body) == 403
 
 
-def test_a_stale_request_uses_no_nonce_up(door: DialDoor) -> None:
-    assert refused(door, request(at=NOW - 90, nonce="n")) == 403
-    door.admit(request(at=NOW, nonce="n"))
-
-
-def test_memory_is_bounded_and_recovers(
-    door: DialDoor, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dial_door, "MAX_NONCES", 3)
-    for _ in range(3):
-        door.admit(request(at=NOW))
-    assert refused(door, request(at=NOW)) == 403
-    clock.now += 121
-    door.admit(request(at=clock.now))
+async def test_a_stale_request_uses_no_nonce_up(door: DialDoor) -> None:
+    assert await refused(door, request(at=NOW - 90, nonce="n")) == 403
+    await door.admit(request(at=NOW, nonce="n"))

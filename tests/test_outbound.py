@@ -23,8 +23,9 @@ from pipecat_whatsapp.calls import outbound
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.dialler import DialResult
-from pipecat_whatsapp.calls.directory import MemoryDirectory
+from pipecat_whatsapp.calls.directory import Holding
 from pipecat_whatsapp.calls.law import Signal, State
+from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause, Outcome
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
@@ -1061,7 +1062,8 @@ async def test_a_user_who_hangs_up(whatsapp: WhatsApp, phone: Phone, reports: Re
     assert stages[:2] == [Signal.OFFERED, Signal.PLACED]
     assert {Signal.ANSWERED, Signal.LINKED, Signal.READY, Signal.PICKED_UP} <= set(stages)
     assert (bot.running, served.calls) == (0, ())
-    assert not await directory.claim(call.id)
+    holding = Holding(report.phone_number_id, report.direction)
+    assert not (await directory.claim(call.id, holding)).is_ours
     await settled(whatsapp, "connect")
 
 

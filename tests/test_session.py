@@ -11,11 +11,11 @@ from loguru import logger
 
 from bots import PlainBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls import inbound, session, switchboard, watchdog
+from pipecat_whatsapp.calls import exchange, inbound, session, watchdog
 from pipecat_whatsapp.calls.bot import Accept, WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call
-from pipecat_whatsapp.calls.directory import MemoryDirectory
 from pipecat_whatsapp.calls.law import State
+from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
@@ -36,7 +36,7 @@ def actions(whatsapp: WhatsApp) -> list[str]:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Webhooks are new when they come: Meta's whole seconds do not eat a short deadline."""
-    for module in (inbound, switchboard):
+    for module in (inbound, exchange):
         monkeypatch.setattr(module, "age_of", lambda connect: 0.0)
 
 

@@ -74,6 +74,7 @@ class WhatsAppConfig:
         graph_version: Graph API version.
         ice_servers: STUN and TURN servers. None by default: Meta's relays are public.
         network: Which ports and addresses calls use. By default, whatever the machine has.
+        region: Where this process is, as you name it: see `WebhookAdapter` on `region`.
         max_calls: Calls at one time; 0 takes none. None is no limit.
         max_lag: Seconds of mean event-loop lag above which a further call is refused. None is no
             limit.
@@ -89,6 +90,7 @@ class WhatsAppConfig:
     graph_version: str = DEFAULT_GRAPH_VERSION
     ice_servers: tuple[IceServer, ...] = field(default=(), repr=False)
     network: Network = field(default_factory=Network)
+    region: str = ""
     max_calls: int | None = None
     max_lag: float | None = None
     max_call_duration: float | None = None

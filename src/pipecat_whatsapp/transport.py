@@ -53,6 +53,7 @@ class WhatsAppTransport(BaseTransport):
       on_client_connected, for a user's call and for one of ours; Daily's names, with the call
     - on_dialin_stopped(transport, call), on_dialout_stopped(transport, call): as
       on_client_disconnected
+    - on_goodbye(transport): the process is ending, and this call with it in a few seconds
     - on_before_disconnect(transport): the bot is about to hang up; awaited
     - on_error(transport, error): the call ended because something went wrong
 
@@ -97,6 +98,7 @@ class WhatsAppTransport(BaseTransport):
             "on_dialin_stopped",
             "on_dialout_answered",
             "on_dialout_stopped",
+            "on_goodbye",
             "on_error",
         ):
             self._register_event_handler(event)
@@ -106,6 +108,7 @@ class WhatsAppTransport(BaseTransport):
         connection.add_event_handler("closed", self._on_closed)
         connection.add_event_handler("call-state", self._on_call_state)
         connection.add_event_handler("quality", self._on_quality)
+        connection.add_event_handler("goodbye", self._on_goodbye)
 
     def input(self) -> WhatsAppInputTransport:
         """The processor that gives what the caller says."""
@@ -155,6 +158,9 @@ class WhatsAppTransport(BaseTransport):
 
     async def _on_call_state(self, connection: WhatsAppConnection, state: str) -> None:
         await self._call_event_handler("on_call_state_updated", state)
+
+    async def _on_goodbye(self, _: WhatsAppConnection) -> None:
+        await self._call_event_handler("on_goodbye")
 
     async def _on_quality(self, connection: WhatsAppConnection, quality: CallQuality) -> None:
         self._reviews += 1

@@ -8,51 +8,41 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from loguru import logger
 
-from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook
-from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.background import Background
+from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, RegionHook
+from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dial_door import DialDoor
-from pipecat_whatsapp.calls.dialler import Dialler, DialResult
-from pipecat_whatsapp.calls.directory import CallDirectory
+from pipecat_whatsapp.calls.dialler import DialResult
+from pipecat_whatsapp.calls.directory import CallDirectory, Delivery
 from pipecat_whatsapp.calls.hooks import (
     CallEndedHook,
+    Hooks,
     MissedCallHook,
     WebhookEventHook,
     guarded,
-    log_event,
-    log_report,
 )
+from pipecat_whatsapp.calls.letters import HangUp
 from pipecat_whatsapp.calls.memory import MemoryDirectory
+from pipecat_whatsapp.calls.observer import Observer
+from pipecat_whatsapp.calls.office import Office
 from pipecat_whatsapp.calls.outbound import DialOrder
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.permission import PermissionTemplate
 from pipecat_whatsapp.calls.response import WebhookResponse, plain
-from pipecat_whatsapp.calls.session import CallSession
-from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.config import WhatsAppConfig
-from pipecat_whatsapp.errors import WebhookError
+from pipecat_whatsapp.errors import DirectoryError, WebhookError
 from pipecat_whatsapp.meta.address import read_user
 from pipecat_whatsapp.meta.capture import Capture
-from pipecat_whatsapp.meta.events import (
-    CallEvent,
-    CallPermissionReply,
-    Direction,
-    Event,
-    User,
-)
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.meta.graph import GraphClient
-from pipecat_whatsapp.meta.webhook import (
-    MAX_BODY_BYTES,
-    parse_webhook,
-    verify_signature,
-    verify_subscription,
-)
+from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES, verify_signature, verify_subscription
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that cancelled bots, and the last words to Meta, get when the adapter closes."""
@@ -74,6 +64,9 @@ class WebhookAdapter:
         on_webhook_event: Given every event that is no call's business: messages, permission
             replies, settings, and what this package does not know.
         on_call_ended: Given the report of every call.
+        region: Asked, where there are several processes, for the region (see
+            `WhatsAppConfig.region`) that a user's call shall be served in; None for any.
+        observers: Told what happens, for metrics, traces and logs.
     """
 
     def __init__(
@@ -87,30 +80,47 @@ class WebhookAdapter:
         on_missed_call: MissedCallHook | None = None,
         on_webhook_event: WebhookEventHook | None = None,
         on_call_ended: CallEndedHook | None = None,
+        region: RegionHook | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
-        self.config = config
-        self.bot = bot
-        self.directory: CallDirectory = directory or MemoryDirectory()
-        self.cli_args = cli_args
-        self.on_incoming_call = on_incoming_call
-        self.on_missed_call = on_missed_call
-        self.on_webhook_event = on_webhook_event
-        self.on_call_ended = on_call_ended
-        self.graph = GraphClient(
-            token=config.token, url=config.graph_url, version=config.graph_version
+        self._office = Office(
+            config,
+            bot,
+            directory=directory or MemoryDirectory(),
+            hooks=Hooks(
+                on_incoming_call=on_incoming_call,
+                on_missed_call=on_missed_call,
+                on_webhook_event=on_webhook_event,
+                on_call_ended=on_call_ended,
+                region=region,
+            ),
+            cli_args=cli_args,
+            observers=observers,
         )
-        self._switchboard = Switchboard(self, self._in_background)
-        self._dialler = Dialler(self, self._switchboard)
-        self._door = DialDoor()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._beside: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self._door = DialDoor(self._office.claims.first)
+        self._beside = Background()
 
     async def __aenter__(self) -> WebhookAdapter:
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def config(self) -> WhatsAppConfig:
+        """The settings; see `configure`."""
+        return self._office.config
+
+    @property
+    def cli_args(self) -> argparse.Namespace | None:
+        """What every bot is given as `runner_args.cli_args`."""
+        return self._office.cli_args
+
+    @property
+    def graph(self) -> GraphClient:
+        """The client of Meta's Graph API."""
+        return self._office.graph
 
     # The web
 
@@ -131,7 +141,8 @@ class WebhookAdapter:
                 return plain(200, challenge)
             if method == "POST":
                 self._check(headers, body)
-                self._in_background(self._process(body))
+                self._office.start()
+                self._office.tasks(self._office.take(body))
                 return plain(200, "")
         except WebhookError as error:
             logger.warning("Refused a webhook request: {}", error)
@@ -160,61 +171,16 @@ class WebhookAdapter:
         )
         verify_signature(body, signature, self.config.app_secrets)
 
-    async def _process(self, body: bytes) -> None:
-        others = [event for event in parse_webhook(body) if not self._taken(event)]
-        for event in others:
-            await self._offer(event)
-
-    # Events
-
-    def _taken(self, event: Event) -> bool:
-        """Serve an event of a call, so that no other suffers. Returns whether it was one."""
-        try:
-            return self._take(event)
-        except Exception:  # noqa: BLE001 - the rest of the batch must be served whatever happens
-            logger.exception("{} could not be served", type(event).__name__)
-            return True
-
-    def _take(self, event: Event) -> bool:
-        if isinstance(event, CallEvent) and not self._serves(event):
-            logger.debug("Left {} of another number alone", type(event).__name__)
-            return True
-        if isinstance(event, CallPermissionReply):
-            self._dialler.permissions.take(event)
-        return isinstance(event, CallEvent) and self._switchboard.take(event)
-
-    def _serves(self, event: CallEvent) -> bool:
-        return event.phone_number_id in self.config.phone_number_ids
-
-    async def call_ended(self, session: CallSession, report: CallReport) -> None:
-        """Tell the application what became of a call."""
-        call = session.call
-        log_report(report)
-        if self.on_call_ended is not None:
-            await guarded(self.on_call_ended(report), "on_call_ended")
-        if self.on_missed_call is not None and _is_missed(report):
-            await guarded(self.on_missed_call(call, session.contact), "on_missed_call")
-
-    async def _offer(self, event: Event) -> None:
-        log_event(event)
-        if self.on_webhook_event is not None:
-            await guarded(self.on_webhook_event(event), "on_webhook_event")
-
     # The application
 
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that are not over."""
-        return self._switchboard.calls
+        return self._office.calls
 
-    def refusal(self, call: Call | None = None) -> Cause | None:
-        """Why a further call, or this one of those that run, is not taken now; or None."""
-        if self._draining:
-            return Cause.SHUTDOWN
-        limit = self.config.max_calls
-        if limit is not None and len([c for c in self.calls if c is not call]) >= limit:
-            return Cause.BUSY
-        return None
+    def hindrance(self) -> str | None:
+        """Why no further call can be taken by this process or another of this machine; or None."""
+        return self._office.hindrance()
 
     def configure(self, **changes: Any) -> None:
         """Change settings while calls run; the next call, webhook or request uses them.
@@ -227,8 +193,9 @@ class WebhookAdapter:
         Raises:
             ConfigError: A value cannot be used; nothing is changed.
         """
-        self.config = replace(self.config, **changes)
-        self.graph.token = self.config.token
+        self._office.config = config = replace(self.config, **changes)
+        self.graph.token = config.token
+        self._office.observers.capacity(config.max_calls)
 
     async def call(
         self,
@@ -268,14 +235,15 @@ class WebhookAdapter:
         """
         order = DialOrder(
             user=_user(to),
-            phone_number_id=self._dialler.number(phone_number_id),
-            bot=bot or self.bot,
+            phone_number_id=self._office.dialler.number(phone_number_id),
+            bot=bot or self._office.bot,
             ring_timeout=ring_timeout,
             biz_opaque_callback_data=biz_opaque_callback_data,
             recording=recording,
             transcription=transcription,
         )
-        return await self._dialler.call(order, ask_permission, permission_timeout)
+        self._office.start()
+        return await self._office.dialler.call(order, ask_permission, permission_timeout)
 
     def contact(self, to: str | User, *, phone_number_id: str | None = None) -> Contact:
         """Somebody to send messages to, whether or not they call; arguments as for `call`.
@@ -283,20 +251,32 @@ class WebhookAdapter:
         Raises:
             ConfigError: The arguments cannot be used.
         """
-        return Contact(self.graph, self._dialler.number(phone_number_id), _user(to))
+        return self._office.contact(_user(to), phone_number_id)
 
     async def terminate(self, call_id: str) -> bool:
-        """End one call, at Meta and here. Returns whether it was running."""
-        session = self._switchboard.find(call_id)
+        """End one call, at Meta and here, or in the process that has it.
+
+        Returns:
+            Whether it was running.
+        """
+        session = self._office.switchboard.find(call_id)
         if session is None:
-            return False
+            return await self._terminate_elsewhere(call_id)
         session.hang_up(Cause.APP_HUNG_UP)
         await session.settled()
         return True
 
+    async def _terminate_elsewhere(self, call_id: str) -> bool:
+        try:
+            told = await self._office.post.deliver(call_id, HangUp(call_id))
+        except DirectoryError as error:
+            logger.warning("Call {} was not ended: {}", call_id, error)
+            return False
+        return told is Delivery.SENT
+
     async def terminate_all(self) -> int:
-        """End all calls at once, at Meta and here. Returns how many there were."""
-        sessions = [s for s in self._switchboard.sessions if not s.call.is_over]
+        """End all calls of this process at once, at Meta and here. Returns how many there were."""
+        sessions = [s for s in self._office.switchboard.sessions if not s.call.is_over]
         for session in sessions:
             session.hang_up(Cause.APP_HUNG_UP)
         await asyncio.gather(*(session.settled() for session in sessions))
@@ -304,10 +284,25 @@ class WebhookAdapter:
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something of the application's beside the calls; it is cancelled by `close()`."""
-        self._watch(guarded(work, "the application's own work"), self._beside)
+        self._beside(guarded(work, "the application's own work"))
+
+    # Beginning and end
+
+    async def start(self) -> None:
+        """Join the other processes of the deployment, if there are any. Safe to repeat.
+
+        Without it that happens with the first webhook, or the first call that is placed.
+        """
+        self._office.start()
+
+    def node_died(self, node: str) -> None:
+        """Another process is known to be dead: end its calls at Meta now."""
+        self._office.pulse.node_died(node)
 
     async def drain(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Take and place no further call, and wait for the running ones.
+
+        Users' calls that come meanwhile go to other processes, or are rejected if there is none.
 
         Args:
             timeout: Seconds to wait, None for as long as it takes.
@@ -316,57 +311,44 @@ class WebhookAdapter:
             Whether all calls have ended.
         """
         self._take_no_more()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
+        await self._office.tasks.wait(timeout)
+        return not self.calls
+
+    async def say_goodbye(self, seconds: float) -> bool:
+        """Tell the bots by `on_goodbye` that their calls are about to end, and wait for them.
+
+        Args:
+            seconds: How long they get to say it.
+
+        Returns:
+            Whether all calls have ended.
+        """
+        sessions = self._office.switchboard.sessions
+        await asyncio.gather(*(session.say_goodbye() for session in sessions))
+        await self._office.tasks.wait(seconds)
         return not self.calls
 
     async def close(self) -> None:
         """End everything: calls at Meta first, then their bots. Safe to repeat."""
         self._take_no_more()
-        sessions = self._switchboard.sessions
+        tasks, sessions = self._office.tasks, self._office.switchboard.sessions
         for session in sessions:
             session.hang_up(Cause.SHUTDOWN)
-        await self._wait(self.config.timing.shutdown_grace)
+        await tasks.wait(self.config.timing.shutdown_grace)
         for session in sessions:
             session.cancel_bot()
-        await self._wait(CLOSE_TIMEOUT)
+        await tasks.wait(CLOSE_TIMEOUT)
         for session in sessions:
             session.give_up()
         # The application's own work may be what closes the adapter.
-        left = (self._tasks | self._beside) - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        await self.graph.close()
+        await tasks.cancel()
+        await self._beside.cancel()
+        await self._office.close()
 
     def _take_no_more(self) -> None:
-        self._draining = True
-        self._dialler.permissions.close()
-
-    async def _wait(self, seconds: float) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-
-    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._watch(coroutine, self._tasks)
-
-    def _watch(self, coroutine: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-        task = asyncio.create_task(coroutine)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(_log_failure)
+        self._office.is_draining = True
+        self._office.dialler.permissions.close()
 
 
 def _user(to: str | User) -> User:
     return read_user(to) if isinstance(to, str) else to
-
-
-def _is_missed(report: CallReport) -> bool:
-    """Whether a user called for nothing. Who was held back still hears it ring."""
-    is_theirs = report.direction is Direction.INBOUND
-    return is_theirs and not report.answered and report.cause is not Cause.HELD_BACK
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.opt(exception=error).error("A call could not be served")

@@ -15,7 +15,7 @@ from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.connection import WhatsAppConnection
 from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.checks import MAX_PAYLOAD_CHARS
-from pipecat_whatsapp.meta.events import Direction
+from pipecat_whatsapp.meta.events import CallConnect, Direction
 
 
 @dataclass(kw_only=True)
@@ -96,6 +96,9 @@ Decision: TypeAlias = "Bot | Accept | Reject | HoldBack | None"
 
 IncomingCallHook: TypeAlias = Callable[[Call], Awaitable[Decision]]
 """Asked for every call before it is answered."""
+
+RegionHook: TypeAlias = Callable[[CallConnect], Awaitable[str | None]]
+"""Asked, where there are several processes, for the region that a call shall be served in."""
 
 
 def check_callback_data(data: str | None) -> None:

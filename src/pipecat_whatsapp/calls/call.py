@@ -262,5 +262,6 @@ _CAUSES = {
     Signal.CONNECT_REFUSED: Cause.GRAPH_FAILED,
     Signal.DECLINED: Cause.DECLINED,
     Signal.HELD_BACK: Cause.HELD_BACK,
+    Signal.OUTRUN: Cause.SERVED_ELSEWHERE,
     Signal.HANG_UP: Cause.APP_HUNG_UP,
 }

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,7 +21,10 @@ from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text, token
 
 GOOD_FOR_SECONDS = 60.0
-MAX_NONCES = 10_000
+
+REMEMBERED_SECONDS = 2 * GOOD_FOR_SECONDS + 1
+"""A clock that is ahead by as much as is allowed makes a request fresh for twice as long."""
+
 MAX_REQUEST_BYTES = 16 * 1024
 MAX_PERMISSION_TIMEOUT = 300
 
@@ -48,12 +50,18 @@ class DialDoor:
     """Lets requests in whose signature has been checked, each once.
 
     Args:
+        first: Whether a token is used for the first time within so many seconds.
         clock: Unix seconds.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        first: Callable[[str, float], Awaitable[bool]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._first = first
         self._clock = clock
-        self._seen: OrderedDict[str, float] = OrderedDict()
 
     async def serve(
         self, body: bytes, call: Callable[..., Awaitable[DialResult]]
@@ -67,7 +75,7 @@ class DialDoor:
         Raises:
             WebhookError: The request is not let in.
         """
-        request = self.admit(body)
+        request = await self.admit(body)
         try:
             result = await call(
                 request.to,
@@ -81,7 +89,7 @@ class DialDoor:
         told = {"outcome": result.outcome.value, "detail": result.detail, "call_id": call_id}
         return WebhookResponse(200, {"content-type": "application/json"}, json.dumps(told).encode())
 
-    def admit(self, body: bytes) -> DialRequest:
+    async def admit(self, body: bytes) -> DialRequest:
         """Read a request.
 
         Args:
@@ -101,7 +109,7 @@ class DialDoor:
             raise WebhookError(
                 "The request is not a call: it is JSON with to, timestamp and nonce.", status=400
             )
-        self._demand_fresh(at, nonce)
+        await self._demand_fresh(at, nonce)
         patience = integer(request, "permission_timeout")
         return DialRequest(
             to=to,
@@ -112,14 +120,10 @@ class DialDoor:
             ),
         )
 
-    def _demand_fresh(self, at: float, nonce: str) -> None:
-        now = self._clock()
-        while self._seen and next(iter(self._seen.values())) < now - 2 * GOOD_FOR_SECONDS:
-            self._seen.popitem(last=False)
-        if abs(now - at) > GOOD_FOR_SECONDS:
+    async def _demand_fresh(self, at: float, nonce: str) -> None:
+        if abs(self._clock() - at) > GOOD_FOR_SECONDS:
             raise WebhookError(
                 "The request is not fresh: are the clocks of both machines right?", status=403
             )
-        if nonce in self._seen or len(self._seen) >= MAX_NONCES:
-            raise WebhookError("The request came before, or too many came at once.", status=403)
-        self._seen[nonce] = now
+        if not await self._first("dial:" + nonce, REMEMBERED_SECONDS):
+            raise WebhookError("The request came before.", status=403)

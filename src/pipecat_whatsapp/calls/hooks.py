@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from loguru import logger
 
+from pipecat_whatsapp.calls.bot import IncomingCallHook, RegionHook
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.meta.events import ErrorNotice, Event, MetaErrorInfo, UnknownEvent
@@ -15,6 +17,17 @@ from pipecat_whatsapp.meta.graph_errors import advice_for
 WebhookEventHook: TypeAlias = Callable[[Event], Awaitable[None]]
 CallEndedHook: TypeAlias = Callable[[CallReport], Awaitable[None]]
 MissedCallHook: TypeAlias = Callable[[Call, Contact], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """An application's hooks; see `WebhookAdapter`."""
+
+    on_incoming_call: IncomingCallHook | None = None
+    on_missed_call: MissedCallHook | None = None
+    on_webhook_event: WebhookEventHook | None = None
+    on_call_ended: CallEndedHook | None = None
+    region: RegionHook | None = None
 
 
 async def guarded(hook: Awaitable[None], name: str) -> None:

@@ -9,11 +9,15 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Accept, HoldBack, Reject
 from pipecat_whatsapp.calls.call import Call
-from pipecat_whatsapp.calls.directory import Holding
 from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.session import CallSession, Desk
-from pipecat_whatsapp.errors import GraphError, GraphUnreachableError, SdpError
+from pipecat_whatsapp.errors import (
+    GraphError,
+    GraphRequestError,
+    GraphUnreachableError,
+    SdpError,
+)
 from pipecat_whatsapp.media.answering import answer_offer
 from pipecat_whatsapp.media.sdp import read_offer
 from pipecat_whatsapp.meta.events import CallConnect, CallEvent, CallTerminate
@@ -24,7 +28,7 @@ class InboundSession(CallSession):
 
     Args:
         connect: The webhook event that announced the call.
-        desk: Settings, Graph client, directory, bot and hooks.
+        desk: Settings, Graph client, claims, bot and hooks.
         phone_number_id: The business number's id.
     """
 
@@ -35,6 +39,8 @@ class InboundSession(CallSession):
         self._terms = Accept()
         self._pre_accept_sent = asyncio.Event()
         self._sdp = ""
+        self._is_claimed = False
+        self._hang_up_when_claimed: tuple[Cause, str] | None = None
 
     def take(self, event: CallEvent) -> None:
         """Take what a webhook says of the call."""
@@ -43,15 +49,25 @@ class InboundSession(CallSession):
         else:
             logger.debug("Call {} was announced again", event.call_id)
 
+    def hang_up(self, cause: Cause, detail: str = "") -> None:
+        """End the call from our side, once it is known to be ours."""
+        if self._is_claimed:
+            super().hang_up(cause, detail)
+        else:
+            self._hang_up_when_claimed = cause, detail
+
     async def _may_begin(self) -> bool:
-        holding = Holding(self.call.phone_number_id, self.call.direction)
-        if (await self._desk.directory.claim(self.call.id, holding)).is_ours:
-            return True
-        logger.debug("Call {} is already served, or over", self.call.id)
-        return False
+        self._is_claimed = await self._desk.claims.claim(self.call)
+        if not self._is_claimed:
+            logger.debug("Call {} is already served, or over", self.call.id)
+        return self._is_claimed
 
     async def _begin(self) -> None:
         """Decide on the call, and answer its offer."""
+        if self._hang_up_when_claimed is not None:
+            self.hang_up(*self._hang_up_when_claimed)
+        if self.call.is_over:
+            return
         self._after(self._deadline - self._loop.time(), self._deadline_passed)
         if (refusal := self._desk.refusal(self.call)) is not None:
             self.hang_up(refusal)
@@ -82,7 +98,7 @@ class InboundSession(CallSession):
 
     async def _is_welcome(self) -> bool:
         """Ask the application's hook whether to take the call, and on which terms."""
-        hook = self._desk.on_incoming_call
+        hook = self._desk.hooks.on_incoming_call
         if hook is None:
             return True
         try:
@@ -133,7 +149,8 @@ class InboundSession(CallSession):
                 on_sent=self._pre_accept_sent.set,
             )
         except GraphError as error:
-            self.hang_up(Cause.GRAPH_FAILED, str(error))
+            if not self._is_outrun(error):
+                self.hang_up(Cause.GRAPH_FAILED, str(error))
             return
         finally:
             self._pre_accept_sent.set()
@@ -162,12 +179,21 @@ class InboundSession(CallSession):
         except GraphUnreachableError as error:
             self._signal(Signal.ACCEPT_UNANSWERED, Cause.GRAPH_FAILED, str(error))
         except GraphError as error:
-            self._signal(Signal.ACCEPT_REFUSED, Cause.GRAPH_FAILED, str(error))
+            if not self._is_outrun(error):
+                self._signal(Signal.ACCEPT_REFUSED, Cause.GRAPH_FAILED, str(error))
         except Exception:
             self._signal(Signal.ACCEPT_UNANSWERED, Cause.BROKEN, "accept could not be sent")
             raise
         else:
             self._signal(Signal.ACCEPTED)
+
+    def _is_outrun(self, error: GraphError) -> bool:
+        """Whether Meta refuses us because another process may have been faster."""
+        unsure = self._desk.claims.is_unsure(self.call.id)
+        if unsure and isinstance(error, GraphRequestError):
+            self.outrun()
+            return True
+        return False
 
     async def _end_bot(self) -> None:
         self._pre_accept_sent.set()

@@ -71,6 +71,7 @@ class Signal(Enum):
         ALERTED: The user's phone rings (Meta: RINGING).
         PICKED_UP: The user picked up (Meta: ACCEPTED), or was heard to speak.
         DECLINED: The user declined (Meta: REJECTED).
+        OUTRUN: Another process answers the call.
         HANG_UP: Our side ends the call, for the cause given with it.
         TERMINATED: Meta says that the call is over.
     """
@@ -91,6 +92,7 @@ class Signal(Enum):
     ALERTED = "alerted"
     PICKED_UP = "picked up"
     DECLINED = "declined"
+    OUTRUN = "outrun"
     HANG_UP = "hang up"
     TERMINATED = "terminated"
 
@@ -132,14 +134,17 @@ TABLE: dict[tuple[State, Signal], tuple[State, tuple[Action, ...]]] = {
     # A user calls us.
     (State.RINGING, Signal.ANSWERED): (State.CONNECTING, (Action.PRE_ACCEPT, Action.START_BOT)),
     (State.RINGING, Signal.HELD_BACK): (State.ENDED, (Action.CLEAN_UP,)),
+    (State.RINGING, Signal.OUTRUN): (State.ENDED, (Action.CLEAN_UP,)),
     (State.RINGING, Signal.HANG_UP): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
     (State.RINGING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
     (State.CONNECTING, Signal.PREPARED): (State.ACCEPTING, (Action.ACCEPT,)),
+    (State.CONNECTING, Signal.OUTRUN): (State.ENDED, (Action.CLEAN_UP,)),
     (State.CONNECTING, Signal.HANG_UP): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
     (State.CONNECTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
     (State.ACCEPTING, Signal.ACCEPTED): (State.ACTIVE, (Action.OPEN_MEDIA,)),
     (State.ACCEPTING, Signal.ACCEPT_REFUSED): (State.ENDED, (Action.REJECT, Action.CLEAN_UP)),
     (State.ACCEPTING, Signal.ACCEPT_UNANSWERED): (State.ENDED, (Action.TERMINATE, Action.CLEAN_UP)),
+    (State.ACCEPTING, Signal.OUTRUN): (State.ENDED, (Action.CLEAN_UP,)),
     (State.ACCEPTING, Signal.HANG_UP): (State.WITHDRAWN, (Action.CLEAN_UP,)),
     (State.ACCEPTING, Signal.TERMINATED): (State.ENDED, (Action.CLEAN_UP,)),
     # We call a user.
@@ -170,6 +175,7 @@ TABLE: dict[tuple[State, Signal], tuple[State, tuple[Action, ...]]] = {
     (State.WITHDRAWN, Signal.ACCEPTED): (State.ENDED, (Action.TERMINATE,)),
     (State.WITHDRAWN, Signal.ACCEPT_REFUSED): (State.ENDED, (Action.REJECT,)),
     (State.WITHDRAWN, Signal.ACCEPT_UNANSWERED): (State.ENDED, (Action.TERMINATE,)),
+    (State.WITHDRAWN, Signal.OUTRUN): (State.ENDED, ()),
     (State.WITHDRAWN, Signal.PLACED): (State.ENDED, (Action.TERMINATE,)),
     (State.WITHDRAWN, Signal.CONNECT_REFUSED): (State.ENDED, ()),
     (State.WITHDRAWN, Signal.CONNECT_LOST): (State.ENDED, ()),

@@ -47,6 +47,9 @@ class Observer:
     def call_ended(self, report: CallReport) -> None:
         """A call that began is over here. This runs in the call's own context too.
 
+        But for one whose process has died (`Cause.PROCESS_DIED`): it began there, and is ended
+        and told of here.
+
         Args:
             report: What became of it.
         """

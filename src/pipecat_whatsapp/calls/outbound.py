@@ -106,7 +106,7 @@ class OutboundSession(CallSession):
 
     Args:
         order: The call to place.
-        desk: Settings, Graph client, directory and hooks.
+        desk: Settings, Graph client, claims and hooks.
         watcher: Told when the call's id is known, and when Meta does not tell it.
     """
 
@@ -151,8 +151,7 @@ class OutboundSession(CallSession):
         if self.call.id:
             return
         self.call.id = call_id
-        with logger.contextualize(call_id=call_id):
-            self._context = contextvars.copy_context()
+        self._context = self._context.copy().run(_naming, call_id)
         self._is_placed.set()
         self._signal(Signal.PLACED)
         self._in_background(self._note_owner(), self._afterwards)
@@ -234,6 +233,8 @@ class OutboundSession(CallSession):
     async def _connect(self) -> None:
         """Place the call: once, since nobody knows what became of a request without an answer."""
         order = self._order
+        if order.biz_opaque_callback_data is None:
+            await self._desk.claims.expect(self._callback_data, self.call)
         try:
             call_id = await self._graph.connect(
                 order.phone_number_id,
@@ -272,8 +273,12 @@ class OutboundSession(CallSession):
         return True
 
     async def _note_owner(self) -> None:
-        directory = self._desk.directory
-        await (directory.bury if self.call.is_over else directory.claim)(self.call.id)
+        """Let webhooks find this process; of a call that is over nobody shall hear again."""
+        claims = self._desk.claims
+        await claims.claim(self.call)
+        if self.call.is_over:
+            await claims.bury(self.call.id)
+        await claims.expect_no_more(self._callback_data)
 
     async def _start_link(self) -> None:
         assert self._connection is not None  # noqa: S101 - the offer came from it
@@ -282,3 +287,9 @@ class OutboundSession(CallSession):
         except SdpError as error:
             logger.warning("{}", error)
             self.hang_up(Cause.BAD_OFFER, str(error))
+
+
+def _naming(call_id: str) -> contextvars.Context:
+    """The running context, but for the call's id in the log."""
+    with logger.contextualize(call_id=call_id):
+        return contextvars.copy_context()

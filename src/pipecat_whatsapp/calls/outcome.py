@@ -15,6 +15,7 @@ class Cause(Enum):
         REJECTED: `on_incoming_call` declined it.
         HELD_BACK: `on_incoming_call` let it ring, for somebody else to take.
         BUSY: As many calls as allowed were running.
+        OVERLOADED: The process was too late already to carry one more.
         BAD_OFFER: The far end's session description cannot carry a call.
         BOT_FAILED: The bot, or a hook of the application, raised.
         GRAPH_FAILED: A request to Meta failed.
@@ -24,6 +25,9 @@ class Cause(Enum):
         BROKEN: Something here raised that must not; the log has it.
         TIME_LIMIT: It lasted as long as calls may last here.
         SHUTDOWN: This process is ending.
+        PROCESS_DIED: The process that served it has died; another one ended it.
+        ENDED_ELSEWHERE: Another process heard of its end, or ended it.
+        SERVED_ELSEWHERE: Another process answers it.
         DECLINED: The user called declined.
         UNANSWERED: The user called did not pick up in time.
         NOT_PERMITTED: The user has not allowed calls, or the number may not place any.
@@ -39,6 +43,7 @@ class Cause(Enum):
     REJECTED = "rejected"
     HELD_BACK = "held back"
     BUSY = "busy"
+    OVERLOADED = "overloaded"
     BAD_OFFER = "bad offer"
     BOT_FAILED = "bot failed"
     GRAPH_FAILED = "graph failed"
@@ -48,6 +53,9 @@ class Cause(Enum):
     BROKEN = "broken"
     TIME_LIMIT = "time limit"
     SHUTDOWN = "shutdown"
+    PROCESS_DIED = "process died"
+    ENDED_ELSEWHERE = "ended elsewhere"
+    SERVED_ELSEWHERE = "served elsewhere"
     DECLINED = "declined"
     UNANSWERED = "unanswered"
     NOT_PERMITTED = "not permitted"
@@ -71,6 +79,7 @@ _FAILURES = {
     Cause.NO_MEDIA,
     Cause.MEDIA_LOST,
     Cause.NOT_CONNECTED,
+    Cause.PROCESS_DIED,
 }
 
 
@@ -113,6 +122,7 @@ _OUTCOMES = {
     Cause.USER_BUSY: Outcome.BUSY,
     Cause.LIMIT_REACHED: Outcome.LIMIT,
     Cause.BUSY: Outcome.LIMIT,
+    Cause.OVERLOADED: Outcome.LIMIT,
     Cause.APP_HUNG_UP: Outcome.CANCELLED,
     Cause.BOT_HUNG_UP: Outcome.CANCELLED,
     Cause.SHUTDOWN: Outcome.CANCELLED,

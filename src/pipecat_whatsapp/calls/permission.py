@@ -94,12 +94,13 @@ class PermissionDesk:
         self._questions: list[_Question] = []
         self._closed = False
 
-    def take(self, event: CallPermissionReply) -> None:
-        """Take a user's answer, whether or not anybody waits for it."""
-        for question in self._questions:
-            if question.concerns(event):
-                question.replies.append(event)
-                question.news.set()
+    def take(self, event: CallPermissionReply) -> bool:
+        """Take a user's answer. Returns whether anybody waited for it."""
+        concerned = [question for question in self._questions if question.concerns(event)]
+        for question in concerned:
+            question.replies.append(event)
+            question.news.set()
+        return bool(concerned)
 
     def close(self) -> None:
         """Ask nobody any more, and wait for no answer."""

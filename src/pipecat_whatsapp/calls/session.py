@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, runner_arguments
+from pipecat_whatsapp.calls.bot import Bot, runner_arguments
 from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.claims import Claims
 from pipecat_whatsapp.calls.contact import Contact
-from pipecat_whatsapp.calls.directory import CallDirectory
-from pipecat_whatsapp.calls.hooks import words_of
-from pipecat_whatsapp.calls.law import Action, Signal
+from pipecat_whatsapp.calls.hooks import Hooks, words_of
+from pipecat_whatsapp.calls.law import Action, Signal, State
+from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.watchdog import watch
 from pipecat_whatsapp.config import WhatsAppConfig
@@ -39,10 +40,11 @@ class Desk(Protocol):
 
     config: WhatsAppConfig
     graph: GraphClient
-    directory: CallDirectory
+    claims: Claims
+    observers: Observer
     bot: Bot
     cli_args: argparse.Namespace | None
-    on_incoming_call: IncomingCallHook | None
+    hooks: Hooks
 
     def refusal(self, call: Call | None = None) -> Cause | None:
         """Why a further call, or this one of those that run, is not taken now; or None."""
@@ -55,7 +57,7 @@ class CallSession(ABC):
     Args:
         call: The call.
         bot: The bot that talks in it.
-        desk: Settings, Graph client, directory and hooks.
+        desk: Settings, Graph client, claims and hooks.
     """
 
     def __init__(self, call: Call, bot: Bot, desk: Desk) -> None:
@@ -89,12 +91,16 @@ class CallSession(ABC):
             self._context = contextvars.copy_context()
             if not await self._may_begin():
                 return None
+            self._desk.observers.call_began(self.call)
+            self._context = contextvars.copy_context()
             try:
                 self._in_background(self._begin(), self._local)
                 await self._over.wait()
             finally:
                 await self._put_all_away()
-            return self.call.report()
+            report = self.call.report()
+            self._desk.observers.call_ended(report)
+            return report
 
     async def report(self) -> CallReport:
         """Wait until the call is over here. Returns what became of it."""
@@ -109,6 +115,24 @@ class CallSession(ABC):
     def hang_up(self, cause: Cause, detail: str = "") -> None:
         """End the call from our side."""
         self._signal(Signal.HANG_UP, cause, detail)
+
+    def end_was_told(self) -> None:
+        """Another process has heard of the call's end, or brought it about."""
+        self._signal(Signal.TERMINATED, Cause.ENDED_ELSEWHERE)
+
+    def outrun(self) -> None:
+        """Another process answers the call."""
+        self._signal(Signal.OUTRUN)
+
+    @property
+    def is_with_meta(self) -> bool:
+        """Whether Meta has connected the call to this process, or is about to."""
+        return self.call.state not in (State.RINGING, State.CONNECTING)
+
+    async def say_goodbye(self) -> None:
+        """Tell the bot that the call is about to be ended from here."""
+        if self._connection is not None:
+            await self._connection.say_goodbye()
 
     @abstractmethod
     def take(self, event: CallEvent) -> None:
@@ -260,7 +284,7 @@ class CallSession(ABC):
 
     async def _bury(self) -> None:
         if self.call.id:
-            await self._desk.directory.bury(self.call.id)
+            await self._desk.claims.bury(self.call.id)
 
     async def _end_bot(self) -> None:
         task = self._bot_task

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from loguru import logger
-
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.dialling import Dialling
-from pipecat_whatsapp.calls.inbound import InboundSession, age_of
+from pipecat_whatsapp.calls.inbound import InboundSession
 from pipecat_whatsapp.calls.outbound import DialOrder, OutboundSession
 from pipecat_whatsapp.calls.session import CallSession, Desk
-from pipecat_whatsapp.meta.events import (
-    CallConnect,
-    CallEvent,
-    CallStatus,
-    CallTerminate,
-    Direction,
-)
+from pipecat_whatsapp.meta.events import CallConnect, CallEvent
 
 InBackground = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -26,7 +18,7 @@ InBackground = Callable[[Coroutine[Any, Any, None]], None]
 class Owner(Desk, Protocol):
     """What a switchboard needs of whoever runs it."""
 
-    async def call_ended(self, session: CallSession, report: CallReport) -> None:
+    async def call_ended(self, report: CallReport, session: CallSession | None = None) -> None:
         """A call is over here."""
         ...
 
@@ -68,21 +60,16 @@ class Switchboard:
         self._start(session)
         return session
 
-    def take(self, event: CallEvent) -> bool:
-        """Serve an event of a call. Returns whether it was one that a call lives by."""
-        if not isinstance(event, CallConnect | CallStatus | CallTerminate):
-            return False
+    def hand(self, event: CallEvent) -> bool:
+        """Hand an event to the call that it is of. Returns whether there is such a call."""
         session = self._sessions.get(event.call_id) or self._dialled(event)
         if session is not None:
             session.take(event)
-        elif isinstance(event, CallConnect) and event.direction is Direction.INBOUND:
-            self._ring(event)
-        else:
-            self._dialling.park(event)
-            if not isinstance(event, CallTerminate):
-                return False
-            self._in_background(self._owner.directory.bury(event.call_id))
-        return True
+        return session is not None
+
+    def park(self, event: CallEvent) -> None:
+        """Keep an event of an unknown call, which may be of one that is being placed."""
+        self._dialling.park(event)
 
     def _dialled(self, event: CallEvent) -> CallSession | None:
         """The call of ours that an event tells the id of."""
@@ -104,15 +91,8 @@ class Switchboard:
         if (call_id := self._dialling.find_parked(session)) is not None:
             session.placed(call_id)
 
-    def _ring(self, event: CallConnect) -> None:
-        if (age := age_of(event)) >= self._owner.config.timing.accept_deadline:
-            logger.warning(
-                "Dropped the connect of call {}: it is {:.0f} s old. "
-                "Is this a late delivery, or is this machine's clock wrong?",
-                event.call_id,
-                age,
-            )
-            return
+    def ring(self, event: CallConnect) -> None:
+        """Begin a user's call."""
         assert event.phone_number_id is not None  # noqa: S101 - it is one that we serve
         session = InboundSession(event, self._owner, phone_number_id=event.phone_number_id)
         # Known from here on, so that a terminate that follows closely finds it.
@@ -127,7 +107,7 @@ class Switchboard:
         try:
             report = await session.run()
             if report is not None:
-                await self._owner.call_ended(session, report)
+                await self._owner.call_ended(report, session)
             await session.settled()
         finally:
             self._running.remove(session)

@@ -93,6 +93,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         self._is_closed = False
         self._register_event_handler("call-state")
         self._register_event_handler("quality")
+        self._register_event_handler("goodbye")
         # The base class would warn of a data channel that a call never has.
         self.pc.remove_all_listeners("connectionstatechange")
         self.pc.on("connectionstatechange", self._on_connection_state)
@@ -201,6 +202,10 @@ class WhatsAppConnection(SmallWebRTCConnection):
     async def announce(self, state: str) -> None:
         """Tell the transport that the call's state has changed."""
         await self._call_event_handler("call-state", state)
+
+    async def say_goodbye(self) -> None:
+        """Tell the transport that our side is about to end the call."""
+        await self._call_event_handler("goodbye")
 
     def is_connected(self) -> bool:
         """Whether the far end can hear: the link is up and the call is open."""

@@ -1,0 +1,267 @@
+"""Brings every event to the process that can serve it.
+
+A user's call goes where there is room, and from then on all that concerns it goes there. Media
+never moves, and neither does a call that was claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from loguru import logger
+
+from pipecat_whatsapp.calls.claims import Claims
+from pipecat_whatsapp.calls.directory import PARK_SECONDS, Delivery, Standing
+from pipecat_whatsapp.calls.hooks import Hooks
+from pipecat_whatsapp.calls.inbound import age_of
+from pipecat_whatsapp.calls.letters import Forwarded
+from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS, Neighbours
+from pipecat_whatsapp.calls.post import Post
+from pipecat_whatsapp.calls.switchboard import Switchboard
+from pipecat_whatsapp.config import WhatsAppConfig
+from pipecat_whatsapp.errors import DirectoryError
+from pipecat_whatsapp.meta.events import (
+    CallConnect,
+    CallEvent,
+    CallPermissionReply,
+    CallStatus,
+    CallTerminate,
+    Direction,
+    Event,
+)
+from pipecat_whatsapp.meta.excerpt import excerpt
+from pipecat_whatsapp.meta.webhook import parse_webhook
+
+MAX_HOPS = 3
+"""How often a call is handed on. The last process takes it, or rejects it."""
+
+ROOM_POLL_SECONDS = 0.1
+"""How often a call that waits for room looks for it."""
+
+
+class Office(Protocol):
+    """What an exchange needs of the process that it serves."""
+
+    config: WhatsAppConfig
+    claims: Claims
+    hooks: Hooks
+
+    @property
+    def standing(self) -> Standing:
+        """How the process stands."""
+        ...
+
+    def take_permission(self, event: CallPermissionReply) -> bool:
+        """Take a user's answer. Returns whether somebody here waited for it."""
+        ...
+
+    def served(self, event: Event, result: str) -> None:
+        """An event was dealt with."""
+        ...
+
+
+@dataclass
+class _Parcel:
+    """A webhook on its way through the exchange.
+
+    Parameters:
+        body: Its raw bytes.
+        hops: How often it was sent on.
+        sent: Calls all of whose events went to another process.
+    """
+
+    body: bytes
+    hops: int = 0
+    sent: set[str] = field(default_factory=set)
+
+
+class Exchange:
+    """Serves the events of one process, and sends on those of others.
+
+    Args:
+        office: The process.
+        switchboard: Its calls.
+        neighbours: What it knows of other processes.
+        post: Brings letters to them.
+        in_background: Runs a coroutine as a task that somebody watches over.
+    """
+
+    def __init__(
+        self,
+        office: Office,
+        switchboard: Switchboard,
+        neighbours: Neighbours,
+        post: Post,
+        in_background: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._office = office
+        self._switchboard = switchboard
+        self._neighbours = neighbours
+        self._post = post
+        self._in_background = in_background
+
+    async def take(self, body: bytes, *, hops: int = 0) -> list[Event]:
+        """Serve what a webhook says of calls.
+
+        Args:
+            body: The webhook.
+            hops: How often it was sent on.
+
+        Returns:
+            The events that are no call's business here, for the application.
+        """
+        parcel, others = _Parcel(body, hops), []
+        for event in parse_webhook(body):
+            try:
+                result = await self._serve(event, parcel)
+            except Exception:  # noqa: BLE001 - the rest of the batch must be served whatever happens
+                logger.exception("{} could not be served", type(event).__name__)
+                result = "failed"
+            if result is None:
+                others.append(event)
+            self._office.served(event, result or "offered")
+        return others
+
+    async def _serve(self, event: Event, parcel: _Parcel) -> str | None:
+        """Serve an event of a call. Returns what became of it; None when it is no call's."""
+        if isinstance(event, CallPermissionReply):
+            await self._take_permission(event, parcel)
+        if not isinstance(event, CallEvent):
+            return None
+        if event.phone_number_id not in self._office.config.phone_number_ids:
+            logger.debug("Left {} of another number alone", type(event).__name__)
+            return "left alone"
+        if not isinstance(event, CallConnect | CallStatus | CallTerminate):
+            return None
+        if event.call_id in parcel.sent:
+            return "sent on"
+        if self._switchboard.hand(event):
+            return "served"
+        if isinstance(event, CallConnect) and event.direction is Direction.INBOUND:
+            return await self._announce(event, parcel)
+        return await self._seek_owner(event, parcel)
+
+    async def _take_permission(self, event: CallPermissionReply, parcel: _Parcel) -> None:
+        """Hand a user's answer to whoever waits for it: no directory knows who that is."""
+        message_id = event.raw.get("id")
+        if self._office.take_permission(event) or parcel.hops or not isinstance(message_id, str):
+            return
+        for node in self._neighbours.names():
+            await self._post.send(node, Forwarded(excerpt(parcel.body, {message_id})))
+
+    # A user's call
+
+    async def _announce(self, connect: CallConnect, parcel: _Parcel) -> str:
+        if (age := age_of(connect)) >= self._office.config.timing.accept_deadline:
+            logger.warning(
+                "Dropped the connect of call {}: it is {:.0f} s old. "
+                "Is this a late delivery, or is this machine's clock wrong?",
+                connect.call_id,
+                age,
+            )
+            return "stale"
+        region = await self._region_of(connect, parcel)
+        if await self._hand_on(connect, region, parcel):
+            return "sent on"
+        if self._office.standing.room == 0 and self._patience(connect) > 0:
+            self._in_background(self._wait_for_room(connect, region, parcel))
+            return "waiting"
+        self._switchboard.ring(connect)
+        return "served"
+
+    async def _hand_on(self, connect: CallConnect, region: str | None, parcel: _Parcel) -> bool:
+        """Hand a call to another process, if that is better. Returns whether it was."""
+        while parcel.hops < MAX_HOPS:
+            now = asyncio.get_running_loop().time()
+            node = self._neighbours.place(self._office.standing, region, now)
+            if node is None or self._office.claims.is_away:
+                return False
+            body = excerpt(parcel.body, {connect.call_id})
+            if await self._post.send(node, Forwarded(body, parcel.hops + 1)):
+                self._neighbours.handed(node)
+                parcel.sent.add(connect.call_id)
+                return True
+            self._neighbours.forget(node)
+        return False
+
+    async def _wait_for_room(
+        self, connect: CallConnect, region: str | None, parcel: _Parcel
+    ) -> None:
+        """Hold a call back while no process has room, and somebody may soon have."""
+        while self._office.standing.room == 0 and self._patience(connect) > 0:
+            await asyncio.sleep(ROOM_POLL_SECONDS)
+            if await self._hand_on(connect, region, parcel):
+                return
+        self._switchboard.ring(connect)
+
+    def _patience(self, connect: CallConnect) -> float:
+        """Seconds that a call may still wait for room."""
+        return self._office.config.timing.room_patience - age_of(connect)
+
+    async def _region_of(self, connect: CallConnect, parcel: _Parcel) -> str | None:
+        hook = self._office.hooks.region
+        if hook is None or parcel.hops or not self._neighbours.names():
+            return None
+        try:
+            return await hook(connect)
+        except Exception:  # noqa: BLE001 - an application's hook may raise anything
+            logger.exception("The region of call {} could not be chosen", connect.call_id)
+            return None
+
+    # Events of calls that are not served here
+
+    async def _seek_owner(
+        self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
+    ) -> str | None:
+        # It may be of a call that this very process is about to learn the id of.
+        self._switchboard.park(event)
+        is_end = isinstance(event, CallTerminate)
+        if parcel.hops:
+            return "served"
+        delivery = await self._deliver(event, parcel)
+        if delivery is Delivery.SENT:
+            parcel.sent.add(event.call_id)
+            return "sent on"
+        return "over" if is_end else None
+
+    async def _deliver(
+        self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
+    ) -> Delivery | None:
+        """Bring an event to its call's owner, at once or when the directory is back."""
+        if self._office.claims.is_away:
+            await self._keep(event, parcel)
+            return None
+        try:
+            return await self._ask_owner(event, parcel)
+        except DirectoryError:
+            await self._keep(event, parcel)
+            return None
+
+    async def _ask_owner(
+        self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
+    ) -> Delivery:
+        return await self._post.deliver(
+            event.call_id,
+            Forwarded(excerpt(parcel.body, {event.call_id})),
+            alias=event.biz_opaque_callback_data,
+            final=isinstance(event, CallTerminate),
+        )
+
+    async def _keep(self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel) -> None:
+        if isinstance(event, CallTerminate):
+            # The owner learns it from the directory.
+            await self._office.claims.bury(event.call_id)
+        else:
+            self._in_background(self._deliver_later(event, parcel))
+
+    async def _deliver_later(self, event: CallConnect | CallStatus, parcel: _Parcel) -> None:
+        for _ in range(round(PARK_SECONDS / BEAT_SECONDS)):
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._ask_owner(event, parcel)
+            except DirectoryError:
+                continue
+            return

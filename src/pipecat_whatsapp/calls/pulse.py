@@ -1,0 +1,105 @@
+"""The heartbeat of a process: tells the others that it lives, and sees which of them died."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from loguru import logger
+
+from pipecat_whatsapp.calls.claims import Claims
+from pipecat_whatsapp.calls.directory import CallDirectory, Holding, Peer, Standing
+from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS, Neighbours
+from pipecat_whatsapp.errors import DirectoryError
+
+
+class Heart(Protocol):
+    """What a pulse needs of the process that it tells of."""
+
+    @property
+    def standing(self) -> Standing:
+        """How the process stands."""
+        ...
+
+    def lost(self, call_id: str, owner: str | None) -> None:
+        """A call is another's, or is over, as the directory has it."""
+        ...
+
+    def inherit(self, call_id: str, holding: Holding) -> None:
+        """A dead process has left this call, and it is for this process to end it."""
+        ...
+
+
+class Pulse:
+    """Beats once a second.
+
+    Args:
+        heart: The process.
+        directory: What it shares with others.
+        claims: Its calls.
+        neighbours: What it knows of the others.
+    """
+
+    def __init__(
+        self, heart: Heart, directory: CallDirectory, claims: Claims, neighbours: Neighbours
+    ) -> None:
+        self._heart = heart
+        self._directory = directory
+        self._claims = claims
+        self._neighbours = neighbours
+        self._known_dead: set[str] = set()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Beat until this is cancelled."""
+        while True:
+            await self.beat()
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pass
+            self._hurry.clear()
+
+    def node_died(self, node: str) -> None:
+        """A process is known to be dead, though it was heard of a moment ago."""
+        self._known_dead.add(node)
+        self._hurry.set()
+
+    async def beat(self) -> None:
+        """Tell of this process, hear of the others, and take over what the dead have left."""
+        held = self._claims.held
+        try:
+            news = await self._directory.beat(self._heart.standing, held)
+            self._back()
+            self._neighbours.see(news.peers, asyncio.get_running_loop().time())
+            for call_id, owner in news.lost.items():
+                self._heart.lost(call_id, owner)
+            await self._claims.catch_up(held.keys() - news.lost.keys())
+            await self._bury_dead()
+        except DirectoryError as error:
+            self._gone(error)
+
+    def _back(self) -> None:
+        if self._claims.is_away:
+            self._claims.is_away = False
+            logger.info("The directory of calls is back")
+
+    def _gone(self, error: DirectoryError) -> None:
+        if not self._claims.is_away:
+            self._claims.is_away = True
+            logger.warning("{}", error)
+
+    async def _bury_dead(self) -> None:
+        for peer in self._dead():
+            calls = await self._directory.take_over(peer)
+            self._neighbours.forget(peer.name)
+            self._known_dead.discard(peer.name)
+            logger.warning("Process {} died, and left {} calls", peer.name, len(calls))
+            for call_id, holding in calls.items():
+                self._heart.inherit(call_id, holding)
+
+    def _dead(self) -> list[Peer]:
+        named = map(self._neighbours.named, self._known_dead)
+        silent = self._neighbours.dead(asyncio.get_running_loop().time())
+        return list({p.name: p for p in [*named, *silent] if p is not None}.values())
