@@ -8,6 +8,7 @@ of the other.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from loguru import logger
@@ -19,6 +20,9 @@ from pipecat_whatsapp.errors import DirectoryError
 
 MAX_UNBURIED = 100_000
 """Ends of calls that the directory is told of later."""
+
+BURIED_AT_ONCE = 200
+"""Ends that it is told of between two beats, which must not wait long."""
 
 _T = TypeVar("_T")
 
@@ -114,8 +118,7 @@ class Claims:
             sure: The calls that it has as ours.
         """
         self._unsure.difference_update(sure)
-        while self._unburied:
-            call_id = next(iter(self._unburied))
+        for call_id in list(islice(self._unburied, BURIED_AT_ONCE)):
             await self._directory.bury(call_id)
             self._unburied.pop(call_id, None)
 
