@@ -13,6 +13,7 @@ from pipecat_whatsapp.commands.call import call
 from pipecat_whatsapp.commands.doctor import doctor
 from pipecat_whatsapp.commands.link import link
 from pipecat_whatsapp.commands.permissions import permissions
+from pipecat_whatsapp.commands.serve import serve
 from pipecat_whatsapp.commands.settings import settings
 from pipecat_whatsapp.commands.setup import setup
 from pipecat_whatsapp.commands.simulate import demo, ring, simulate
@@ -31,7 +32,7 @@ def main() -> None:
     """Put a pipecat voice bot on WhatsApp calls."""
 
 
-for command in (demo, simulate, ring, setup, doctor, call, permissions, link):
+for command in (demo, simulate, ring, serve, setup, doctor, call, permissions, link):
     app.command()(command)
 app.add_typer(settings, name="settings")
 

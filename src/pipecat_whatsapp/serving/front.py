@@ -70,6 +70,13 @@ async def served(
         await runner.cleanup()
 
 
+def inherited(descriptor: int) -> socket.socket:
+    """A socket of the parent process, which our own children do not inherit again."""
+    found = socket.socket(fileno=descriptor)
+    found.set_inheritable(False)
+    return found
+
+
 def url_of(listener: socket.socket, path: str) -> str:
     """The address of a path that is served at a socket."""
     host, port = listener.getsockname()[:2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from aiohttp.http import HttpProcessingError
 from loguru import logger
 
 FORMAT = (
@@ -29,4 +30,8 @@ def set_up_logging(level: str, *, as_json: bool) -> None:
 
 class _ToLoguru(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            # Whoever sends us nonsense shall not fill the log with it.
+            logger.debug("Refused a request that is no HTTP")
+            return
         logger.opt(exception=record.exc_info).log(record.levelname, "{}", record.getMessage())

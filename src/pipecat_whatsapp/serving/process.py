@@ -13,7 +13,7 @@ from contextlib import suppress
 from pipecat_whatsapp.serving.channel import Channel, Message
 from pipecat_whatsapp.serving.settings import Assignment, Role, Settings
 
-COMMAND = (sys.executable, "-m", "pipecat_whatsapp.serving.worker")
+COMMAND = (sys.executable, "-m", "pipecat_whatsapp.serving.start")
 
 
 class WorkerProcess:
@@ -103,6 +103,11 @@ class WorkerProcess:
         code = await self._process.wait()
         self._channel.close()
         return code
+
+    def hang_up(self) -> None:
+        """Say no more: as if the parent had died."""
+        if self._channel is not None:
+            self._channel.close()
 
     def terminate(self) -> None:
         """Ask it to end, even while it loads its bot."""

@@ -1,0 +1,48 @@
+"""A worker process: `python -m pipecat_whatsapp.serving.start`, which only its parent runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipecat_whatsapp.errors import WhatsAppError
+from pipecat_whatsapp.serving.channel import Failed, encode
+from pipecat_whatsapp.serving.front import inherited
+from pipecat_whatsapp.serving.logs import set_up_logging
+from pipecat_whatsapp.serving.settings import Assignment
+
+
+def main() -> None:
+    """Run a worker as its standard input says."""
+    # Ctrl-C reaches every process of a terminal; the parent knows what is to be done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assignment = Assignment.from_json(sys.stdin.read())
+    settings, end = assignment.settings, inherited(assignment.channel)
+    set_up_logging(settings.log_level, as_json=settings.json_logs)
+    try:
+        # Only now, because pipecat has something to log when it is imported.
+        from pipecat_whatsapp.serving.bot_module import load_bot
+        from pipecat_whatsapp.serving.worker import serve
+
+        module = load_bot(Path(settings.bot), settings.arguments)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(assignment, module, end.dup()))
+    except WhatsAppError as error:
+        end.sendall(encode(Failed(str(error))))
+        sys.exit(1)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The event loop of uvloop, where that is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    main()

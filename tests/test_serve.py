@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from conftest import until
+from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from redis_server import RedisServer, free_port, redis_server
+from terminal import Command, Outcome, run, running
+from whatsapp_world import CLI, variables
+
+__all__ = ["redis_server"]
+
+BOT = Path(__file__).parent / "served_bot.py"
+
+
+@dataclass
+class Served:
+    """A server that runs.
+
+    Parameters:
+        command: The parent process.
+        url: Where it serves.
+        notes_file: What its bots note.
+    """
+
+    command: Command
+    url: str
+    notes_file: Path
+
+    @property
+    def notes(self) -> list[str]:
+        return self.notes_file.read_text().splitlines() if self.notes_file.exists() else []
+
+    def pid_of(self, call: PhoneCall) -> int:
+        """The process that serves a call."""
+        (pid,) = [int(n.split()[0]) for n in self.notes if f" began {call.id} " in n]
+        return pid
+
+    async def noted(self, words: str) -> None:
+        await until(lambda: any(words in note for note in self.notes))
+
+    async def answers(self, path: str = "/livez") -> bool:
+        try:
+            async with aiohttp.request("GET", self.url + path) as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and has not ended."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@asynccontextmanager
+async def serving(whatsapp: WhatsApp, folder: Path, *options: object) -> AsyncIterator[Served]:
+    """Serve the business number, from the first moment on which it is ready."""
+    port = free_port()
+    environ = variables(whatsapp.meta.account, whatsapp.meta.graph_url)
+    environ |= {"NOTES": str(folder / "notes"), "PYTHONPATH": str(BOT.parent)}
+    notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notifications.bind(str(folder / "systemd"))
+    notifications.setblocking(False)
+    environ["NOTIFY_SOCKET"] = str(folder / "systemd")
+    arguments = (*CLI, "serve", BOT, "--port", port, "--env-file", folder / ".env", *options)
+    with notifications:
+        async with running(*arguments, environment=environ) as command:
+            served = Served(command, f"http://127.0.0.1:{port}", folder / "notes")
+            async with asyncio.timeout(60):
+                loop = asyncio.get_running_loop()
+                assert await loop.sock_recv(notifications, 100) == b"READY=1"
+            await whatsapp.meta.subscribe(served.url + "/whatsapp")
+            try:
+                yield served
+            finally:
+                await _end(command)
+
+
+async def _end(command: Command) -> None:
+    """End a server that may have ended, and any calls with it."""
+    with suppress(ProcessLookupError):
+        for _ in range(2):
+            command.send(signal.SIGTERM)
+            await asyncio.sleep(0.1)
+
+
+async def refused(*options: object, **environ: str) -> Outcome:
+    """Try to serve; what it comes to."""
+    outcome = await run(*CLI, "serve", BOT, *options, environment=environ)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.complaint
+    return outcome
+
+
+async def answered(phone: Phone) -> PhoneCall:
+    call = await phone.dial()
+    await call.answered()
+    return call
+
+
+async def caller(whatsapp: WhatsApp, number: int) -> PhoneCall:
+    """A call of one of several users."""
+    user = User(phone=f"49151000000{number:02}", user_id=f"DE.{1000 + number}", name="Somebody")
+    return await answered(await whatsapp.phone(user))
+
+
+async def calls_of_two_processes(whatsapp: WhatsApp, served: Served) -> dict[int, list[PhoneCall]]:
+    """Calls by the processes that serve them, as many as it takes until there are two."""
+    found: dict[int, list[PhoneCall]] = {}
+    for number in range(50):
+        call = await caller(whatsapp, number)
+        found.setdefault(served.pid_of(call), []).append(call)
+        if len(found) == 2:
+            break
+    assert len(found) == 2
+    return found
+
+
+# One process
+
+
+async def test_calls_are_served_and_a_signal_lets_them_come_to_their_end(
+    whatsapp: WhatsApp, phone: Phone, tmp_path: Path
+) -> None:
+    options = ("--call-log", tmp_path / "calls", "--", "--greeting", "servus")
+    async with serving(whatsapp, tmp_path, *options) as served:
+        call = await answered(phone)
+        await served.noted(f" began {call.id} servus")
+        served.command.send(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            while await served.answers("/readyz"):
+                pass
+        assert await served.answers("/livez")
+        await call.hang_up()
+        outcome = await served.command.ends()
+    assert outcome.code == 0
+    assert "Traceback" not in outcome.complaint
+    assert "served at" in outcome.complaint
+    await served.noted(f" ended {call.id} caller hung up")
+    assert json.loads((tmp_path / "calls").read_text())["call_id"] == call.id
+
+
+async def test_the_second_signal_ends_calls_at_once(
+    whatsapp: WhatsApp, phone: Phone, tmp_path: Path
+) -> None:
+    async with serving(whatsapp, tmp_path) as served:
+        call = await answered(phone)
+        served.command.interrupt()
+        async with asyncio.timeout(60):
+            while await served.answers("/readyz"):
+                pass
+        served.command.interrupt()
+        assert await call.ended() == "terminated"
+        assert (await served.command.ends()).code == 0
+
+
+async def test_calls_that_do_not_end_in_time_are_ended(
+    whatsapp: WhatsApp, phone: Phone, tmp_path: Path
+) -> None:
+    options = ("--drain-timeout", 0.1, "--goodbye-timeout", 0.1)
+    async with serving(whatsapp, tmp_path, *options) as served:
+        call = await answered(phone)
+        served.command.send(signal.SIGTERM)
+        assert await call.ended() == "terminated"
+        assert (await served.command.ends()).code == 0
+
+
+async def test_a_process_that_died_is_replaced(
+    whatsapp: WhatsApp, phone: Phone, tmp_path: Path
+) -> None:
+    async with serving(whatsapp, tmp_path) as served:
+        await served.noted("on_start")
+        os.kill(int(served.notes[0].split()[0]), signal.SIGKILL)
+        await until(lambda: len(served.notes) == 2)
+        call = await answered(phone)
+        await call.hang_up()
+
+
+async def test_lines_of_json(whatsapp: WhatsApp, phone: Phone, tmp_path: Path) -> None:
+    async with serving(whatsapp, tmp_path, "--json-logs", "--log-level", "debug") as served:
+        call = await answered(phone)
+        await call.hang_up()
+        served.command.send(signal.SIGTERM)
+        outcome = await served.command.ends()
+    lines = [json.loads(line)["record"] for line in outcome.complaint.splitlines()]
+    assert call.id in {line["extra"]["call_id"] for line in lines}
+
+
+# What cannot be served
+
+
+async def test_several_processes_need_redis() -> None:
+    outcome = await refused("--workers", 2, WHATSAPP_REDIS_URL="")
+    assert "2 processes need Redis, because" in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--process-per-call",), "needs Redis"),
+        (("--process-per-call", "--redis-url", "redis://nowhere"), "needs --max-calls"),
+        (("--path", "whatsapp"), "cannot be the webhooks' path"),
+        (("--log-level", "loud"), "is no log level"),
+        (("--metrics", "nowhere"), "is no address"),
+    ],
+)
+async def test_options_that_do_not_fit_are_refused(options: tuple[object, ...], words: str) -> None:
+    assert words in (await refused(*options, WHATSAPP_REDIS_URL="")).complaint
+
+
+async def test_an_address_in_use_is_one_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = await refused("--port", port)
+    assert f"127.0.0.1:{port} cannot be listened at" in outcome.complaint
+
+
+async def test_a_setting_that_is_missing_is_named(tmp_path: Path) -> None:
+    names = ("TOKEN", "PHONE_NUMBER_ID", "APP_SECRET", "WEBHOOK_VERIFICATION_TOKEN")
+    environ = {f"WHATSAPP_{name}": "" for name in names} | {"PYTHONPATH": str(BOT.parent)}
+    outcome = await refused("--port", 0, "--env-file", tmp_path / ".env", **environ)
+    assert "WHATSAPP_TOKEN" in outcome.complaint.splitlines()[-1]
+
+
+# Several processes
+
+
+async def test_the_calls_of_a_process_that_died_end_at_meta(
+    whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    options = ("--workers", 2, "--redis-url", redis_server.url)
+    async with serving(whatsapp, tmp_path, *options) as served:
+        calls = await calls_of_two_processes(whatsapp, served)
+        (dying, orphans), (_, others) = calls.items()
+        os.kill(dying, signal.SIGKILL)
+        for orphan in orphans:
+            await whatsapp.meta.wait_request("terminate", orphan.id, timeout=30)
+            assert await orphan.ended() == "terminated"
+        await others[0].hang_up()
+        await served.noted(f" ended {others[0].id} caller hung up")
+
+
+async def test_workers_do_not_outlive_their_parent(
+    whatsapp: WhatsApp, redis_server: RedisServer, phone: Phone, tmp_path: Path
+) -> None:
+    options = ("--workers", 2, "--redis-url", redis_server.url)
+    async with serving(whatsapp, tmp_path, *options) as served:
+        call = await answered(phone)
+        pid = served.pid_of(call)
+        served.command.send(signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while await served.answers():
+                pass
+        await call.hang_up()
+        await until(lambda: not runs(pid))
+
+
+async def test_prometheus_finds_the_figures_of_all_processes_at_one_place(
+    whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("prometheus_client")
+    port = free_port()
+    options = ("--workers", 2, "--redis-url", redis_server.url, "--metrics", port)
+    async with serving(whatsapp, tmp_path, *options) as served:
+        calls = await calls_of_two_processes(whatsapp, served)
+        number = sum(map(len, calls.values()))
+        async with aiohttp.request("GET", f"http://127.0.0.1:{port}/metrics") as answer:
+            figures = await answer.text()
+        assert f"whatsapp_calls_active {number}.0" in figures.splitlines()
+        assert not await served.answers("/metrics")
+
+
+async def test_each_call_has_a_process_of_its_own(
+    whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    options = ("--redis-url", redis_server.url, "--process-per-call", "--max-calls", 3)
+    async with serving(whatsapp, tmp_path, *options, "--warm", 1) as served:
+        first, second = [await caller(whatsapp, number) for number in range(2)]
+        pids = [served.pid_of(call) for call in (first, second)]
+        assert len(set(pids)) == 2
+        await first.hang_up()
+        await until(lambda: not runs(pids[0]))
+        assert runs(pids[1])
+        await second.hang_up()
