@@ -489,6 +489,16 @@ async def test_an_interface_is_chosen_by_its_name(link: Link) -> None:
     await link.start()
 
 
+async def test_an_ipv6_address_has_a_port_of_the_range_too(network: Network) -> None:
+    if not any("::1" in each.addresses for each in read_interfaces()):
+        pytest.skip("this machine has no IPv6")
+    async with Link() as link:
+        await link.answer(network=replace(network, address="::1"))
+        (port,) = ports_named(link.ours)
+        assert port in (network.ports or ())
+        assert f" ::1 {port} typ host" in link.ours
+
+
 async def test_behind_a_1_to_1_nat_the_public_ip_is_named(link: Link, network: Network) -> None:
     await link.answer(network=replace(network, public_ip="203.0.113.7"))
     (port,) = ports_named(link.ours)
@@ -507,12 +517,14 @@ async def test_an_address_that_has_gone_is_told(link: Link) -> None:
 def test_the_range_is_kept_on_either_loop(loop: str, network: Network) -> None:
     factory = pytest.importorskip(loop).new_event_loop
 
-    async def use_up() -> set[int]:
-        async with Link() as one, Link() as other:
-            await one.answer(network=network)
-            await other.answer(network=network)
-            await one.start()
-            return {*ports_named(one.ours), *ports_named(other.ours)}
+    async def use_up() -> None:
+        async with Link() as one, Link() as other, Link() as third:
+            for link in (one, other):
+                await link.answer(network=network)
+                await link.start()
+            assert {*ports_named(one.ours), *ports_named(other.ours)} == {*(network.ports or ())}
+            with pytest.raises(ConfigError, match=r"in use.*WHATSAPP_UDP_PORTS"):
+                await third.answer(network=network)
 
     with asyncio.Runner(loop_factory=factory) as runner:
-        assert runner.run(use_up()) == {*(network.ports or ())}
+        runner.run(use_up())

@@ -15,8 +15,8 @@ import errno
 import functools
 import inspect
 import ipaddress
-import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -201,21 +201,34 @@ async def _gather_in_range(
 
 
 async def _open_socket(connection: Connection, address: str, ports: range) -> ice.StunProtocol:
-    """Open a socket on a free port of a range; processes that share it start at any of them."""
+    sock = _bind(address, ports)
+    try:
+        _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: ice.StunProtocol(connection), sock=sock
+        )
+    except BaseException:
+        sock.close()
+        raise
+    return protocol
+
+
+def _bind(address: str, ports: range) -> socket.socket:
+    """Bind a free port of a range; those who share it each start anywhere in it."""
+    family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
     start = secrets.randbelow(len(ports))
     reason = ""
     for port in (*ports[start:], *ports[:start]):
+        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: ice.StunProtocol(connection), local_addr=(address, port)
-            )
+            sock.setblocking(False)
+            sock.bind((address, port))
         except OSError as error:
-            # asyncio puts its own words where those of the system should be.
-            reason = os.strerror(error.errno or 0)
+            sock.close()
+            reason = error.strerror or str(error)
             if error.errno != errno.EADDRINUSE:
                 break
         else:
-            return protocol
+            return sock
     raise ConfigError(
         f"No UDP port of {ports[0]}-{ports[-1]} could be opened on {address} ({reason}): widen "
         "WHATSAPP_UDP_PORTS, or take fewer calls."
