@@ -14,8 +14,13 @@ pytest.importorskip("prometheus_client", reason="prometheus_client is not instal
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bots import PlainBot
 from finished_calls import answer, fail, our_call, users_call
+from pipecat_whatsapp.calls.law import Signal
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.metrics import PrometheusMetrics
+from pipecat_whatsapp.simulator.phone import Phone
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -83,6 +88,15 @@ def test_a_call_that_was_not_answered_has_no_quality(metrics: PrometheusMetrics)
         assert read(metrics, f"whatsapp_{name}_count") == 0
 
 
+def test_the_call_of_a_dead_process_was_never_active_here(metrics: PrometheusMetrics) -> None:
+    call = users_call()
+    call.apply(Signal.HANG_UP, after=0.0, cause=Cause.PROCESS_DIED)
+    metrics.call_ended(call.report())
+    assert read(metrics, "whatsapp_calls_active") == 0
+    labels = {"direction": "inbound", "cause": "process died"}
+    assert read(metrics, "whatsapp_calls_ended_total", **labels) == 1
+
+
 def test_webhooks_requests_and_lag_are_counted(metrics: PrometheusMetrics) -> None:
     metrics.webhook("connect", "served")
     metrics.graph_request("accept", "200", 0.3)
@@ -112,6 +126,26 @@ def test_what_is_rendered_says_what_it_is(metrics: PrometheusMetrics) -> None:
     body, content_type = metrics.render()
     assert content_type.startswith("text/plain")
     assert body.endswith(b"\n")
+
+
+async def test_a_real_call_is_counted(
+    metrics: PrometheusMetrics, whatsapp: WhatsApp, phone: Phone
+) -> None:
+    adapter = await whatsapp.serve(PlainBot(), observers=[metrics], max_calls=3)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    assert await adapter.drain(30)
+    await adapter.handle("POST", {}, {}, b"unsigned")
+    webhooks = "whatsapp_webhooks_total"
+    assert read(metrics, webhooks, kind="CallConnect", result="served") == 1
+    assert read(metrics, webhooks, kind="CallTerminate", result="served") == 1
+    assert read(metrics, webhooks, kind="request", result="401") == 1
+    for action in ("pre_accept", "accept"):
+        assert read(metrics, "whatsapp_graph_requests_total", action=action, status="200") == 1
+    assert read(metrics, "whatsapp_calls_active") == 0
+    assert read(metrics, "whatsapp_answer_seconds_count") == 1
+    assert read(metrics, "whatsapp_max_calls") == 3
 
 
 WORKER = """

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import hmac
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -19,10 +20,18 @@ from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.filters.identity_filter import IdentityFilter
 from pipecat.workers.runner import WorkerRunner
 
+from bots import PlainBot, run_worker
 from finished_calls import PHONE, answer, fail, our_call, users_call
+from pipecat_whatsapp.calls.adapter import WebhookAdapter
+from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.law import Signal
+from pipecat_whatsapp.calls.observer import Observer
+from pipecat_whatsapp.runner import create_transport
+from pipecat_whatsapp.simulator.phone import Phone
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.tracing import Tracing
+from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
 
 
 class Spans:
@@ -213,3 +222,55 @@ async def test_pipecats_spans_hang_under_the_calls(spans: Spans) -> None:
         conversation = spans.children(root)["conversation"]
         assert (conversation.attributes or {})["whatsapp.call_id"] == "wacid.A"
         assert "turn" in spans.children(conversation)
+
+
+async def traced_bot(runner_args: WhatsAppRunnerArguments) -> None:
+    """A bot that lets pipecat trace."""
+    transport = await create_transport(runner_args, {"whatsapp": WhatsAppParams})
+    assert isinstance(transport, WhatsAppTransport)
+    worker = PipelineWorker(
+        Pipeline([transport.input(), transport.output()]),
+        enable_tracing=True,
+        conversation_id=transport.call.id,
+        additional_span_attributes=transport.call.span_attributes,
+    )
+    await run_worker(worker)
+
+
+async def test_a_real_call_is_one_trace_to_the_last_word_to_meta(
+    whatsapp: WhatsApp, phone: Phone, spans: Spans
+) -> None:
+    adapter = await whatsapp.serve(traced_bot, observers=[Tracing()])
+    call = await phone.dial()
+    await call.answered()
+    assert await adapter.terminate(call.id)
+    assert await adapter.drain(30)
+    children = spans.children(spans.one("whatsapp.call"))
+    stages = ["pre_accept", "ice", "dtls", "accept", "terminate"]
+    assert set(children) == {*stages, "bot", "conversation"}
+    ends = [children[stage].end_time or 0 for stage in stages]
+    assert ends == sorted(ends)
+    assert not any("whatsapp.unfinished" in (span.attributes or {}) for span in spans.all)
+    assert len({span.context.trace_id for span in spans.all if span.context}) == 1
+
+
+async def test_what_outlives_the_first_webhook_is_no_part_of_its_trace(
+    whatsapp: WhatsApp, spans: Spans
+) -> None:
+    current = asyncio.Queue[trace.Span]()
+
+    class Witness(Observer):
+        def lag(self, seconds: float) -> None:
+            current.put_nowait(trace.get_current_span())
+
+    body = b'{"object":"whatsapp_business_account","entry":[]}'
+    secret = whatsapp.meta.account.app_secret.encode()
+    headers = {"x-hub-signature-256": "sha256=" + hmac.digest(secret, body, "sha256").hex()}
+    adapter = WebhookAdapter(whatsapp.config(), PlainBot(), observers=[Witness()])
+    try:
+        with trace.get_tracer("web").start_as_current_span("POST /whatsapp"):
+            assert (await adapter.handle("POST", {}, headers, body)).status == 200
+        span = await asyncio.wait_for(current.get(), 30)
+        assert span is trace.INVALID_SPAN
+    finally:
+        await adapter.close()

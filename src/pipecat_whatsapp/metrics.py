@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.observer import Observer
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.media.quality import PACKET_SECONDS, CallQuality
 from pipecat_whatsapp.meta.events import Direction
 
@@ -139,7 +140,9 @@ class PrometheusMetrics(Observer):
 
     def call_ended(self, report: CallReport) -> None:
         """Count a call's end, and measure the call."""
-        self._active.dec()
+        # The process that died has taken its gauge with it.
+        if report.cause is not Cause.PROCESS_DIED:
+            self._active.dec()
         self._ended.labels(report.direction.value, report.cause.value).inc()
         if report.answered_after is not None:
             self._measure(report, report.answered_after)

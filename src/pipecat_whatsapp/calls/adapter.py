@@ -146,6 +146,7 @@ class WebhookAdapter:
                 return plain(200, "")
         except WebhookError as error:
             logger.warning("Refused a webhook request: {}", error)
+            self._office.observers.webhook("request", str(error.status))
             return plain(error.status, str(error))
         return plain(405, "Only GET and POST are served here.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextvars
 import socket
 from collections.abc import Iterable, Sequence
 
@@ -87,10 +88,14 @@ class Office:
         if self._is_started:
             return
         self._is_started = True
+        self.observers.capacity(self.config.max_calls)
+        # The first request may bring this about, but what comes later is no part of its trace.
+        contextvars.Context().run(self._run_loops)
+
+    def _run_loops(self) -> None:
         self._loops(self.pulse.run())
         self._loops(self.post.run())
         self._loops(watch_lag(self._lag, self.observers.lag))
-        self.observers.capacity(self.config.max_calls)
 
     async def close(self) -> None:
         """Leave the deployment, and close all connections. Safe to repeat."""

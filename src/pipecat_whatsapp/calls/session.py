@@ -176,6 +176,8 @@ class CallSession(ABC):
 
     def _observe(self, event: LinkEvent) -> None:
         match event:
+            case LinkEvent.ICE_UP:
+                self.call.ice_up_after = self._loop.time() - self._began
             case LinkEvent.UP:
                 self._signal(Signal.LINKED)
             case LinkEvent.BOT_READY:
