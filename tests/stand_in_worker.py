@@ -21,7 +21,7 @@ from pipecat_whatsapp.serving.channel import (
     decode,
     encode,
 )
-from pipecat_whatsapp.serving.settings import Assignment
+from pipecat_whatsapp.serving.settings import Assignment, Role
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
                 note(f"dead: {node}")
             case Drain():
                 note("drain")
-                if "stays" not in behaviour:
+                if "stays" not in behaviour and assignment.role is not Role.DOOR:
                     return
             case Close():
                 note("close")

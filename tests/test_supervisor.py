@@ -235,3 +235,15 @@ async def test_each_call_that_begins_warms_another_process(start: Start) -> None
     os.kill(first["pid"], signal.SIGUSR2)
     await parent.notes_of("ready", 3, Role.CALL)
     assert len(parent.noted("ready", Role.DOOR)) == 1
+
+
+async def test_doors_stay_until_the_last_call_has_ended(start: Start) -> None:
+    parent = start("stays", workers=1, warm=1, most=1)
+    (call,) = await parent.notes_of("ready", 1, Role.CALL)
+    await parent.notes_of("ready", 1, Role.DOOR)
+    parent.signal()
+    await parent.notes_of("drain", 2)
+    assert not parent.noted("close")
+    os.kill(call["pid"], signal.SIGUSR2)
+    await parent.ends()
+    assert [note["role"] for note in parent.noted("close")] == [Role.DOOR]

@@ -154,15 +154,12 @@ async def test_a_worker_without_a_parent_frees_the_address_and_ends_with_its_cal
     assert await worker.ends() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_only_sigterm_counts_for_a_worker(
-    worker: Kept, phone: Phone, number: signal.Signals
-) -> None:
-    os.kill(worker.pid, number)
-    if number is signal.SIGINT:
-        call = await answered(phone)
-        await call.hang_up()
-        worker.process.send(Drain())
+async def test_signals_are_for_the_parent(worker: Kept, phone: Phone) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    call = await answered(phone)
+    await call.hang_up()
+    worker.process.send(Drain())
     assert await worker.ends() == 0
 
 

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pipecat_whatsapp.serving.channel import Channel, Message
 from pipecat_whatsapp.serving.settings import Assignment, Role, Settings
 
-COMMAND = (sys.executable, "-m", "pipecat_whatsapp.serving.start")
+# The folder in which we were started may hold modules of any name.
+COMMAND = (sys.executable, "-P", "-m", "pipecat_whatsapp.serving.start")
 
 
 class WorkerProcess:
@@ -108,11 +109,6 @@ class WorkerProcess:
         """Say no more: as if the parent had died."""
         if self._channel is not None:
             self._channel.close()
-
-    def terminate(self) -> None:
-        """Ask it to end, even while it loads its bot."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
 
     def kill(self) -> None:
         """End it at once; does nothing when it has ended."""

@@ -17,8 +17,7 @@ from pipecat_whatsapp.serving.settings import Assignment
 
 def main() -> None:
     """Run a worker as its standard input says."""
-    # Ctrl-C reaches every process of a terminal; the parent knows what is to be done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_signals_to_parent()
     assignment = Assignment.from_json(sys.stdin.read())
     settings, end = assignment.settings, inherited(assignment.channel)
     set_up_logging(settings.log_level, as_json=settings.json_logs)
@@ -27,12 +26,22 @@ def main() -> None:
         from pipecat_whatsapp.serving.bot_module import load_bot
         from pipecat_whatsapp.serving.worker import serve
 
+        sys.argv = [settings.bot, *settings.arguments]
         module = load_bot(Path(settings.bot), settings.arguments)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(assignment, module, end.dup()))
     except WhatsAppError as error:
         end.sendall(encode(Failed(str(error))))
         sys.exit(1)
+
+
+def _leave_signals_to_parent() -> None:
+    """Ctrl-C, and systemd, reach every process; the parent knows what is to be done.
+
+    A signal with a handler, unlike one that is ignored, is as usual in programs that a bot starts.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

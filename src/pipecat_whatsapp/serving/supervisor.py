@@ -134,6 +134,7 @@ class Supervisor:
             await self._mourn(worker, code)
         self._workers.discard(worker)
         self._fill()
+        self._close_doors()
 
     async def _lived(self, worker: WorkerProcess) -> int:
         """Run a worker to its end; returns its exit code."""
@@ -143,7 +144,7 @@ class Supervisor:
             worker.failure = f"A worker process could not be started ({error})."
             return 1
         if self._ending.is_set():
-            worker.terminate()
+            worker.kill()
         async for message in worker.messages():
             self._take(worker, message)
         return await worker.ended()
@@ -230,6 +231,14 @@ class Supervisor:
         for worker in self._workers:
             if worker.is_ready:
                 worker.send(order)
+                loop.call_later(patience, worker.kill)
             else:
-                worker.terminate()
-            loop.call_later(patience, worker.kill)
+                worker.kill()
+        self._close_doors()
+
+    def _close_doors(self) -> None:
+        """End the doors when the last call has ended: until then its webhooks need them."""
+        if self._ending.is_set() and all(w.role is not Role.CALL for w in self._workers):
+            for worker in self._workers:
+                if worker.role is Role.DOOR and worker.is_ready:
+                    worker.send(Close())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -61,7 +60,6 @@ class Worker:
             WhatsAppError: It cannot start.
         """
         obeying = asyncio.create_task(self._obey())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
         try:
             async with self._adapter, AsyncExitStack() as front:
                 await self._open(front)
@@ -105,7 +103,11 @@ class Worker:
             task.cancel()
 
     async def _farewell(self) -> None:
-        if not await self._adapter.drain(self._settings.drain_timeout):
+        if self._assignment.role is Role.DOOR and not self._is_orphan:
+            await self._adapter.drain(0)
+            # Calls in other processes still have webhooks; the parent knows when the last ends.
+            await self._closing.wait()
+        elif not await self._adapter.drain(self._settings.drain_timeout):
             await self._adapter.say_goodbye(self._settings.goodbye_timeout)
 
     def _observers(self) -> list[Observer]:
@@ -151,13 +153,11 @@ def _adapter(
 def _config(assignment: Assignment) -> WhatsAppConfig:
     settings = assignment.settings
     config = WhatsAppConfig.from_env(max_lag=settings.max_lag, region=settings.region)
-    match assignment.role:
-        case Role.WHOLE:
-            return replace(config, max_calls=settings.max_calls)
-        case Role.DOOR:
-            return replace(config, max_calls=0, timing=Timing(room_patience=ROOM_PATIENCE))
-        case Role.CALL:
-            return replace(config, max_calls=1)
+    if assignment.role is Role.WHOLE:
+        return replace(config, max_calls=settings.max_calls)
+    # A process with a call may be sent another one, before all know that it is busy.
+    patient = Timing(room_patience=ROOM_PATIENCE)
+    return replace(config, max_calls=int(assignment.role is Role.CALL), timing=patient)
 
 
 def _directory(assignment: Assignment) -> CallDirectory | None:
