@@ -35,6 +35,11 @@ class Command:
         self._process = process
         self._output = ""
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def prints(self, words: str) -> None:
         """Wait until it has printed something."""
         assert self._process.stdout is not None

@@ -1,0 +1,187 @@
+"""The production server as its users start it: parent and workers, real signals, real calls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from conftest import until
+from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
+from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from redis_server import free_port
+from terminal import Command, running
+from whatsapp_world import CLI, variables
+
+BOT = Path(__file__).parent / "served_bot.py"
+
+
+@dataclass
+class Served:
+    """A server that runs.
+
+    Parameters:
+        command: The parent process.
+        url: Where it serves.
+        folder: Where it, and what its bots note, is.
+    """
+
+    command: Command
+    url: str
+    folder: Path
+
+    @property
+    def webhook_url(self) -> str:
+        return self.url + "/whatsapp"
+
+    @property
+    def notes(self) -> list[str]:
+        return _lines(self.folder / "notes")
+
+    @property
+    def call_log(self) -> list[dict[str, Any]]:
+        """What it has logged of calls, given `--call-log {folder}/calls`."""
+        return [json.loads(line) for line in _lines(self.folder / "calls")]
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that the parent runs."""
+        return children(self.command.pid)
+
+    def pid_of(self, call: PhoneCall) -> int:
+        """The process that serves a call."""
+        (pid,) = [int(n.split()[0]) for n in self.notes if f" began {call.id} " in n]
+        return pid
+
+    async def noted(self, words: str) -> None:
+        await until(lambda: any(words in note for note in self.notes))
+
+    async def logged(self, call: PhoneCall) -> dict[str, Any]:
+        """What is logged of a call, waited for; it must be one line."""
+        await until(lambda: any(line["call_id"] == call.id for line in self.call_log))
+        (line,) = [line for line in self.call_log if line["call_id"] == call.id]
+        return line
+
+    async def answers(self, path: str = "/livez") -> bool:
+        try:
+            async with aiohttp.request("GET", self.url + path) as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and has not ended."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that run."""
+    try:
+        told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [child for child in map(int, told.split()) if runs(child)]
+
+
+@asynccontextmanager
+async def serving(
+    whatsapp: WhatsApp, folder: Path, *options: object, bot: Path = BOT, subscribe: bool = True
+) -> AsyncIterator[Served]:
+    """Serve the business number, from the first moment on which it is ready.
+
+    Args:
+        whatsapp: The simulated WhatsApp.
+        folder: Where everything is kept; each server needs its own.
+        *options: Of the command.
+        bot: The bot's file.
+        subscribe: Whether webhooks go straight to it.
+    """
+    port = free_port()
+    environ = variables(whatsapp.meta.account, whatsapp.meta.graph_url)
+    environ |= {"NOTES": str(folder / "notes"), "PYTHONPATH": str(BOT.parent)}
+    environ["NOTIFY_SOCKET"] = str(folder / "systemd")
+    arguments = (*CLI, "serve", bot, "--port", port, "--env-file", folder / ".env", *options)
+    with _service_manager(folder) as notifications:
+        async with running(*arguments, environment=environ) as command:
+            served = Served(command, f"http://127.0.0.1:{port}", folder)
+            async with asyncio.timeout(60):
+                loop = asyncio.get_running_loop()
+                assert await loop.sock_recv(notifications, 100) == b"READY=1"
+            if subscribe:
+                await whatsapp.meta.subscribe(served.webhook_url)
+            try:
+                yield served
+            finally:
+                await _end(command)
+
+
+@contextmanager
+def _service_manager(folder: Path) -> Iterator[socket.socket]:
+    """What a server tells as soon as it is ready, as systemd hears it."""
+    folder.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+        notifications.bind(str(folder / "systemd"))
+        notifications.setblocking(False)
+        yield notifications
+
+
+async def _end(command: Command) -> None:
+    """End a server that may have ended, and any calls with it."""
+    with suppress(ProcessLookupError):
+        for _ in range(2):
+            command.send(signal.SIGTERM)
+            await asyncio.sleep(0.1)
+
+
+async def answered(phone: Phone) -> PhoneCall:
+    call = await phone.dial()
+    await call.answered()
+    return call
+
+
+async def caller(whatsapp: WhatsApp, number: int, *, wish: str | None = None) -> PhoneCall:
+    """A call of one of several users.
+
+    Args:
+        whatsapp: The simulated WhatsApp.
+        number: Which of them.
+        wish: What the bot shall do, as the call button's payload.
+    """
+    call = await (await user_phone(whatsapp, number)).dial(cta_payload=wish)
+    await call.answered()
+    return call
+
+
+async def user_phone(whatsapp: WhatsApp, number: int) -> Phone:
+    """The phone of one of several users."""
+    user = User(phone=f"4915100{number:06}", user_id=f"DE.{1000 + number}", name="Somebody")
+    return await whatsapp.phone(user)
+
+
+async def calls_of_two_processes(whatsapp: WhatsApp, served: Served) -> dict[int, list[PhoneCall]]:
+    """Calls by the processes that serve them, as many as it takes until there are two."""
+    found: dict[int, list[PhoneCall]] = {}
+    for number in range(50):
+        call = await caller(whatsapp, number)
+        found.setdefault(served.pid_of(call), []).append(call)
+        if len(found) == 2:
+            break
+    assert len(found) == 2
+    return found
