@@ -5,99 +5,20 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from conftest import until
-from pipecat_whatsapp.meta.events import User
-from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
+from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from redis_server import RedisServer, free_port, redis_server
-from terminal import Command, Outcome, run, running
-from whatsapp_world import CLI, variables
+from served import BOT, answered, caller, calls_of_two_processes, runs, serving
+from terminal import Outcome, run
+from whatsapp_world import CLI
 
 __all__ = ["redis_server"]
-
-BOT = Path(__file__).parent / "served_bot.py"
-
-
-@dataclass
-class Served:
-    """A server that runs.
-
-    Parameters:
-        command: The parent process.
-        url: Where it serves.
-        notes_file: What its bots note.
-    """
-
-    command: Command
-    url: str
-    notes_file: Path
-
-    @property
-    def notes(self) -> list[str]:
-        return self.notes_file.read_text().splitlines() if self.notes_file.exists() else []
-
-    def pid_of(self, call: PhoneCall) -> int:
-        """The process that serves a call."""
-        (pid,) = [int(n.split()[0]) for n in self.notes if f" began {call.id} " in n]
-        return pid
-
-    async def noted(self, words: str) -> None:
-        await until(lambda: any(words in note for note in self.notes))
-
-    async def answers(self, path: str = "/livez") -> bool:
-        try:
-            async with aiohttp.request("GET", self.url + path) as answer:
-                return answer.status == 200
-        except aiohttp.ClientConnectionError:
-            return False
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there, and has not ended."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
-@asynccontextmanager
-async def serving(whatsapp: WhatsApp, folder: Path, *options: object) -> AsyncIterator[Served]:
-    """Serve the business number, from the first moment on which it is ready."""
-    port = free_port()
-    environ = variables(whatsapp.meta.account, whatsapp.meta.graph_url)
-    environ |= {"NOTES": str(folder / "notes"), "PYTHONPATH": str(BOT.parent)}
-    notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notifications.bind(str(folder / "systemd"))
-    notifications.setblocking(False)
-    environ["NOTIFY_SOCKET"] = str(folder / "systemd")
-    arguments = (*CLI, "serve", BOT, "--port", port, "--env-file", folder / ".env", *options)
-    with notifications:
-        async with running(*arguments, environment=environ) as command:
-            served = Served(command, f"http://127.0.0.1:{port}", folder / "notes")
-            async with asyncio.timeout(60):
-                loop = asyncio.get_running_loop()
-                assert await loop.sock_recv(notifications, 100) == b"READY=1"
-            await whatsapp.meta.subscribe(served.url + "/whatsapp")
-            try:
-                yield served
-            finally:
-                await _end(command)
-
-
-async def _end(command: Command) -> None:
-    """End a server that may have ended, and any calls with it."""
-    with suppress(ProcessLookupError):
-        for _ in range(2):
-            command.send(signal.SIGTERM)
-            await asyncio.sleep(0.1)
 
 
 async def refused(*options: object, **environ: str) -> Outcome:
@@ -106,30 +27,6 @@ async def refused(*options: object, **environ: str) -> Outcome:
     assert outcome.code == 1
     assert "Traceback" not in outcome.complaint
     return outcome
-
-
-async def answered(phone: Phone) -> PhoneCall:
-    call = await phone.dial()
-    await call.answered()
-    return call
-
-
-async def caller(whatsapp: WhatsApp, number: int) -> PhoneCall:
-    """A call of one of several users."""
-    user = User(phone=f"49151000000{number:02}", user_id=f"DE.{1000 + number}", name="Somebody")
-    return await answered(await whatsapp.phone(user))
-
-
-async def calls_of_two_processes(whatsapp: WhatsApp, served: Served) -> dict[int, list[PhoneCall]]:
-    """Calls by the processes that serve them, as many as it takes until there are two."""
-    found: dict[int, list[PhoneCall]] = {}
-    for number in range(50):
-        call = await caller(whatsapp, number)
-        found.setdefault(served.pid_of(call), []).append(call)
-        if len(found) == 2:
-            break
-    assert len(found) == 2
-    return found
 
 
 # One process
@@ -297,4 +194,11 @@ async def test_each_call_has_a_process_of_its_own(
         await first.hang_up()
         await until(lambda: not runs(pids[0]))
         assert runs(pids[1])
+        served.command.send(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            while await served.answers("/readyz"):
+                pass
+        # The door stays open for the webhooks of the running call.
         await second.hang_up()
+        assert (await served.command.ends()).code == 0
+    await served.noted(f" ended {second.id} caller hung up")
