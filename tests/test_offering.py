@@ -92,7 +92,7 @@ async def test_a_repeated_answer_changes_nothing(link: Link) -> None:
     await link.connection.take_answer(link.sdp.replace("20000", "8000"))
     assert link.connection.remote is remote
     assert remote == read_answer(link.sdp)
-    assert link.events == [LinkEvent.UP]
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
 
 
 async def test_actpass_in_an_answer_is_taken_for_passive() -> None:
@@ -247,7 +247,7 @@ async def test_a_voice_is_told_of_once(link: Link) -> None:
     await until(lambda: LinkEvent.VOICE in link.events)
     spoken = link.phone.voice.spoken
     await until(lambda: link.phone.voice.spoken > spoken + 10)
-    assert link.events == [LinkEvent.UP, LinkEvent.VOICE]
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP, LinkEvent.VOICE]
 
 
 async def test_a_voice_is_told_of_without_any_pipeline(link: Link) -> None:
@@ -262,7 +262,7 @@ async def test_silence_and_keys_are_no_voice(link: Link) -> None:
     link.phone.voice.press("123")
     done = link.phone.voice.say(bytes(32_000 // 2))
     await until(lambda: link.phone.voice.spoken == done)
-    assert link.events == [LinkEvent.UP]
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
 
 
 async def test_a_voice_is_told_of_before_the_call_is_open_only(link: Link) -> None:
@@ -271,7 +271,7 @@ async def test_a_voice_is_told_of_before_the_call_is_open_only(link: Link) -> No
     done = link.phone.voice.say(tone(440, 0.5))
     await until(lambda: link.phone.voice.spoken == done)
     await reviewed_until(link, lambda quality, _: quality.packets_in > 20)
-    assert link.events == [LinkEvent.UP]
+    assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
 
 
 async def test_the_caller_of_a_users_call_tells_nothing_by_speaking() -> None:
@@ -281,7 +281,7 @@ async def test_the_caller_of_a_users_call_tells_nothing_by_speaking() -> None:
         link.phone.speak()
         done = link.phone.voice.say(tone(440, 0.5))
         await until(lambda: link.phone.voice.spoken == done)
-        assert link.events == [LinkEvent.UP]
+        assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
 
 
 # Against aiortc

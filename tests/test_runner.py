@@ -326,9 +326,14 @@ def test_a_parser_of_ones_own_stays_as_it_is(capsys: pytest.CaptureFixture[str])
 
 def test_ice_servers_are_those_of_the_command_line() -> None:
     turn = {"urls": "turn:turn.example.com", "username": "u", "credential": "c"}
-    args = argparse.Namespace(ice_servers=[{"urls": "stun:stun.example.com"}, turn])
-    assert _ice_servers(args) == (IceServer("stun:stun.example.com"), IceServer(**turn))
-    assert _ice_servers(argparse.Namespace(ice_servers=[])) == ()
+    given = ["stun:stun.example.com", json.dumps(turn)]
+    servers = (IceServer("stun:stun.example.com"), IceServer(**turn))
+    assert _ice_servers(argparse.Namespace(ice_servers=given)) == {"ice_servers": servers}
+
+
+@pytest.mark.parametrize("given", [None, "", []])
+def test_without_any_on_the_command_line_the_environment_names_them(given: object) -> None:
+    assert _ice_servers(argparse.Namespace(ice_servers=given)) == {}
 
 
 async def test_a_bot_picked_by_the_hook_knows_the_command_line(

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from loguru import logger
 from pipecat.runner.types import RunnerArguments
 from pipecat.transports.base_transport import BaseTransport, TransportParams
-from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.access_log import hide_verification_token
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
@@ -31,6 +30,7 @@ from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, WhatsAppRunnerArgu
 from pipecat_whatsapp.calls.hooks import CallEndedHook, MissedCallHook, WebhookEventHook
 from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError, WebhookError
+from pipecat_whatsapp.media.ice_servers import read_ice_servers
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 from pipecat_whatsapp.server import DIAL_PATH, PATH
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
@@ -95,7 +95,7 @@ def main(
 
     def serve_whatsapp(args: argparse.Namespace) -> None:
         adapter = WebhookAdapter(
-            WhatsAppConfig.from_env(),
+            WhatsAppConfig.from_env(**_ice_servers(args)),
             bot or _main_module_bot(),
             cli_args=args,
             on_incoming_call=on_incoming_call,
@@ -105,8 +105,6 @@ def main(
         )
 
         def start() -> WebhookAdapter:
-            # Only now has pipecat read `--ice-servers` into dicts.
-            adapter.configure(ice_servers=_ice_servers(args))
             _close_on_signal(adapter)
             if on_start is not None:
                 adapter.run_beside(on_start(adapter))
@@ -254,9 +252,12 @@ def _main_module_bot() -> Bot:
     return bot
 
 
-def _ice_servers(args: argparse.Namespace) -> tuple[IceServer, ...]:
-    """The servers of `--ice-servers`, which pipecat has read into dicts by now."""
-    return tuple(IceServer(**server) for server in args.ice_servers or ())
+def _ice_servers(args: argparse.Namespace) -> dict[str, Any]:
+    """The servers of `--ice-servers`, as pipecat will read them, if there are any."""
+    given: str | list[str] | None = getattr(args, "ice_servers", None)
+    texts = [given] if isinstance(given, str) else given or []
+    servers = read_ice_servers(texts)
+    return {"ice_servers": servers} if servers else {}
 
 
 def _whatsapp_params(

@@ -25,7 +25,7 @@ from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.watchdog import watch
 from pipecat_whatsapp.config import WhatsAppConfig
-from pipecat_whatsapp.errors import GraphError
+from pipecat_whatsapp.errors import GraphError, WhatsAppError
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
 from pipecat_whatsapp.media.quality import QualityMeter
 from pipecat_whatsapp.meta.events import CallEvent, CallTerminate
@@ -317,7 +317,9 @@ class CallSession(ABC):
         """A call shall not hang because a task of it broke."""
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.opt(exception=error).error("Call {} broke", self.call.id)
-            self.hang_up(Cause.BROKEN, f"a task of the call raised {type(error).__name__}")
+            is_ours = isinstance(error, WhatsAppError)
+            what = str(error) if is_ours else f"a task of the call raised {type(error).__name__}"
+            self.hang_up(Cause.BROKEN, what)
 
     def _after(self, seconds: float, callback: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(max(seconds, 0.0), callback))

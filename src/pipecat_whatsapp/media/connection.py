@@ -32,6 +32,9 @@ from pipecat_whatsapp.media.receiver import AudioReceiver
 from pipecat_whatsapp.media.sdp import RemoteDescription, read_answer, write_answer, write_offer
 from pipecat_whatsapp.media.track_receiver import TrackReceiver
 
+CLOSE_TIMEOUT = 1.0
+"""Seconds that the peer connection gets to close before the rest goes on without it."""
+
 _UNREADABLE = (ValueError, KeyError, IndexError, AttributeError, AssertionError)
 """What aiortc raises for a description that it cannot take."""
 
@@ -192,11 +195,18 @@ class WhatsAppConnection(SmallWebRTCConnection):
             return
         self._is_closed = True
         await self._audio.stop()
-        await super().disconnect()
+        await self._close_peer()
         await self._call_event_handler("closed")
 
+    async def _close_peer(self) -> None:
+        """Close it here; a TURN server that has gone is not waited for."""
+        closing = asyncio.create_task(super().disconnect())
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
+        if not closing.done():
+            self._leftovers = [*self._leftovers, closing]
+
     async def release(self) -> None:
-        """Wait until earlier attempts, which may hang on a dead server, are put away."""
+        """Wait until everything that may hang on a dead server is put away."""
         await asyncio.shield(asyncio.gather(*self._leftovers))
 
     async def announce(self, state: str) -> None:
