@@ -178,10 +178,7 @@ class Supervisor:
         """Note that a worker has died, and wait until it is wise to replace it."""
         if self._ending.is_set():
             return
-        why = (
-            worker.failure
-            or f"A worker process ended with exit code {code}, which it explains above."
-        )
+        why = worker.failure or _epitaph(code)
         if not self._was_ready:
             self._give_up(why)
             return
@@ -242,3 +239,10 @@ class Supervisor:
             for worker in self._workers:
                 if worker.role is Role.DOOR and worker.is_ready:
                     worker.send(Close())
+
+
+def _epitaph(code: int) -> str:
+    """What an exit code says of a process's end."""
+    if code < 0:
+        return f"A worker process was ended by {signal.Signals(-code).name}."
+    return f"A worker process ended with exit code {code}: the log above may say why."
