@@ -7,7 +7,6 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aioice import Connection
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from pipecat_whatsapp.config import Timing
@@ -16,6 +15,8 @@ from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warnin
 from pipecat_whatsapp.doctor.stun import StunAnswer
 from pipecat_whatsapp.doctor.turn import TurnAnswer
 from pipecat_whatsapp.media.gathering import STUN_TIMEOUT
+from pipecat_whatsapp.media.interfaces import read_interfaces
+from pipecat_whatsapp.media.network import ANYWHERE, choose_addresses
 
 STUN_SERVERS = ("stun:stun.l.google.com:19302", "stun:stun.cloudflare.com:3478")
 """Public servers of two operators, asked whether UDP gets out."""
@@ -80,7 +81,7 @@ async def look(ice_servers: Sequence[IceServer], probes: Sequence[str]) -> Netwo
         stun.ask([*probes, *configured]), asyncio.gather(*relays)
     )
     return NetworkFacts(
-        await _host_candidates(),
+        tuple(choose_addresses(read_interfaces(), ANYWHERE)),
         probes=tuple(answers[: len(probes)]),
         stun=tuple(answers[len(probes) :]),
         turn=tuple(relayed),
@@ -183,15 +184,6 @@ def _judge_turn(answer: TurnAnswer) -> Finding:
         f"gives no relay ({answer.why}), so every call waits for it in vain",
         "check its address, user name and credential, or remove it from --ice-servers",
     )
-
-
-async def _host_candidates() -> tuple[str, ...]:
-    connection = Connection(ice_controlling=True)
-    try:
-        await connection.gather_candidates()
-        return tuple(dict.fromkeys(candidate.host for candidate in connection.local_candidates))
-    finally:
-        await connection.close()
 
 
 def _one_url_each(servers: Sequence[IceServer]) -> list[IceServer]:
