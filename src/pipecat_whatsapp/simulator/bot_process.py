@@ -45,8 +45,8 @@ class BotProcess:
         port: int = 0,
         echo: Echo | None = None,
     ) -> None:
-        self.script = script
-        self.port = port or _free_port()
+        self._script = script
+        self._port = port or _free_port()
         self._environment = _environment(script, account, graph_url)
         self._echo = echo
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -54,10 +54,10 @@ class BotProcess:
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        command = ["-t", "whatsapp", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = ["-t", "whatsapp", "--host", "127.0.0.1", "--port", str(self._port)]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(self.script),
+            str(self._script),
             *command,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
@@ -85,9 +85,14 @@ class BotProcess:
             await process.wait()
 
     @property
-    def webhook_url(self) -> str:
+    def name(self) -> str:
+        """The name of its file."""
+        return self._script.name
+
+    @property
+    def webhook_urls(self) -> tuple[str, ...]:
         """Where its webhook is."""
-        return f"http://127.0.0.1:{self.port}/whatsapp"
+        return (f"http://127.0.0.1:{self._port}/whatsapp",)
 
     @property
     def last_output(self) -> list[str]:
@@ -105,7 +110,7 @@ class BotProcess:
         code = await self._process.wait()
         # A child of the bot's may hold the pipe open.
         await asyncio.wait({self._reading}, timeout=1.0)
-        name, output = self.script.name, "\n".join(self._tail)
+        name, output = self.name, "\n".join(self._tail)
         if code == 2 and "invalid choice: 'whatsapp'" in output:
             return f"{name} does not know -t whatsapp: import main from pipecat_whatsapp.runner."
         if code == 0:

@@ -8,15 +8,14 @@ import signal
 import sys
 import time
 import wave
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pipecat_whatsapp.calls.dial_client import DialError
-from pipecat_whatsapp.errors import SimulatorError
-from pipecat_whatsapp.simulator.bot_process import BotProcess
 from pipecat_whatsapp.simulator.callee import NotCalledError, called
 from pipecat_whatsapp.simulator.caller import Part, converse
 from pipecat_whatsapp.simulator.control import ControlServer
@@ -26,22 +25,18 @@ from pipecat_whatsapp.simulator.graph import (
     GraphRequest,
     SimulatedMeta,
     SubscriptionError,
-    Timing,
 )
-from pipecat_whatsapp.simulator.network import Network, NetworkConditions
+from pipecat_whatsapp.simulator.network import Network
 from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.sound import read_wav
+from pipecat_whatsapp.simulator.stage import Served, Setup, SimulationError, staged
 from pipecat_whatsapp.simulator.story import CallSummary, Echo, Story
 
 START_PATIENCE = 60.0
 """Seconds that a bot may take to start; the first start on a machine compiles everything."""
 
 _T = TypeVar("_T")
-
-
-class SimulationError(SimulatorError):
-    """The simulation cannot go on; one sentence says why."""
 
 
 class BotError(SimulationError):
@@ -65,36 +60,18 @@ class CallOrder:
     keys: str = ""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What to simulate.
-
-    Parameters:
-        bot: The bot's file.
-        port: The bot's port; 0 takes a free one.
-        conditions: The line between phone and bot.
-        seed: The seed of the line's mishaps.
-        verbose: Whether the bot's output is shown.
-    """
-
-    bot: Path
-    port: int = 0
-    conditions: NetworkConditions = field(default_factory=NetworkConditions)
-    seed: int = 0
-    verbose: bool = False
-
-
 class Simulation:
     """A simulated WhatsApp whose business number is served by a bot. Made by `simulation`.
 
     Args:
         setup: What is simulated.
         meta: Meta's side.
-        bot: The bot, running.
+        served: Who serves the business number.
     """
 
-    def __init__(self, setup: Setup, meta: SimulatedMeta, bot: BotProcess) -> None:
-        self.bot = bot
+    def __init__(self, setup: Setup, meta: SimulatedMeta, served: Served) -> None:
+        self._served = served
+        self._addresses = deque(served.webhook_urls)
         self._setup = setup
         self._meta = meta
         self._stories: dict[str, Story] = {}
@@ -111,7 +88,7 @@ class Simulation:
         while not await self._is_verified():
             if time.monotonic() > deadline:
                 raise BotError(
-                    f"{self.bot.script.name} did not serve its webhook in {START_PATIENCE:.0f} s."
+                    f"{self._served.name} did not serve its webhook in {START_PATIENCE:.0f} s."
                 )
             await asyncio.sleep(0.1)
 
@@ -148,7 +125,7 @@ class Simulation:
             BotError: The bot ended first.
         """
         working = asyncio.create_task(work)
-        death = asyncio.create_task(self.bot.death())
+        death = asyncio.create_task(self._served.death())
         try:
             await asyncio.wait({working, death}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -161,10 +138,12 @@ class Simulation:
 
     async def _is_verified(self) -> bool:
         try:
-            await self._meta.subscribe(self.bot.webhook_url)
+            # The last is the one that stays: the first.
+            for url in reversed(self._addresses):
+                await self._meta.subscribe(url)
         except SubscriptionError as error:
             if error.__cause__ is None:
-                raise BotError(f"{self.bot.script.name}: {error}") from error
+                raise BotError(f"{self._served.name}: {error}") from error
             return False
         return True
 
@@ -183,7 +162,7 @@ class Simulation:
     @asynccontextmanager
     async def _be_called(self, phone: Phone, story: Story) -> AsyncIterator[PhoneCall]:
         """A call of the bot's, which rings at the phone."""
-        webhook_url, secret = self.bot.webhook_url, self._meta.account.app_secret
+        webhook_url, secret = self._addresses[0], self._meta.account.app_secret
         self._outbound_story = story
         try:
             async with called(phone, webhook_url, secret, story) as call:
@@ -194,8 +173,16 @@ class Simulation:
     def _on_activity(self, _: str, record: GraphRequest | Delivery) -> None:
         # What belongs to no call yet is about the one that the bot shall place.
         story = self._stories.get(record.call_id or "", self._outbound_story)
+        has_several = len(self._addresses) > 1
         if story is not None:
-            story.tell_record(record)
+            story.tell_record(record, show_place=has_several)
+        if has_several and isinstance(record, Delivery):
+            self._move_on()
+
+    def _move_on(self) -> None:
+        """Have the next webhook go to the next address, as behind a load balancer."""
+        self._addresses.rotate(-1)
+        self._meta.business.subscriptions.set_up(self._addresses[0])
 
 
 @asynccontextmanager
@@ -204,26 +191,19 @@ async def simulation(setup: Setup, echo: Echo) -> AsyncIterator[Simulation]:
 
     Raises:
         BotError: The bot did not start.
+        SimulationError: There is no place for it.
     """
-    async with SimulatedMeta(timing=Timing(retry_delays=(0.5, 1.0))) as meta:
-        bot = BotProcess(
-            setup.bot,
-            account=meta.account,
-            graph_url=meta.graph_url,
-            port=setup.port,
-            echo=(lambda line: echo(f"    | {line}")) if setup.verbose else None,
-        )
-        echo(f"Starting {setup.bot.name} -t whatsapp, with a simulated WhatsApp.")
-        started = time.monotonic()
-        async with bot:
-            running = Simulation(setup, meta, bot)
-            try:
-                await running.unless_bot_dies(running.subscribe())
-                echo(f"Its webhook is verified after {time.monotonic() - started:.1f} s.\n")
-                yield running
-            except (BotError, NotCalledError, DialError):
-                _show_last_output(bot, setup, echo)
-                raise
+    started = time.monotonic()
+    async with staged(setup, echo) as (meta, served):
+        running = Simulation(setup, meta, served)
+        try:
+            await running.unless_bot_dies(running.subscribe())
+            echo(f"Its webhook is verified after {time.monotonic() - started:.1f} s.\n")
+            yield running
+        except (BotError, NotCalledError, DialError):
+            if not setup.verbose:
+                _show_last_output(served, echo)
+            raise
 
 
 async def run(setup: Setup, order: CallOrder, echo: Echo, *, stay: bool = False) -> None:
@@ -272,10 +252,10 @@ def _command() -> str:
     return name if shutil.which(name) else str(Path(sys.executable).with_name(name))
 
 
-def _show_last_output(bot: BotProcess, setup: Setup, echo: Echo) -> None:
-    if bot.last_output and not setup.verbose:
+def _show_last_output(served: Served, echo: Echo) -> None:
+    if served.last_output:
         echo("\nThe bot's last words:")
-        for line in bot.last_output:
+        for line in served.last_output:
             echo(f"    | {line}")
         echo("")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from pipecat_whatsapp.simulator.graph import Delivery, GraphRequest
 from pipecat_whatsapp.simulator.recording import Recording
@@ -46,12 +47,18 @@ class Story:
         elapsed = (time.monotonic() if at is None else at) - self.began_at
         self._echo(f"{elapsed * 1000:7.0f} ms  {who:<8} {what}")
 
-    def tell_record(self, record: GraphRequest | Delivery) -> None:
-        """Tell a webhook's delivery, or a Graph request."""
+    def tell_record(self, record: GraphRequest | Delivery, *, show_place: bool = False) -> None:
+        """Tell a webhook's delivery, or a Graph request.
+
+        Args:
+            record: What happened.
+            show_place: Whether to say where a webhook went.
+        """
         answer = "no answer" if record.status is None else str(record.status)
         if isinstance(record, Delivery):
             again = f" (try {record.attempt})" if record.attempt > 1 else ""
-            self.tell("webhook", f"{record.kind}{again} -> {answer}", at=record.at)
+            to = f" to {urlsplit(record.url).netloc}" if show_place else ""
+            self.tell("webhook", f"{record.kind}{again}{to} -> {answer}", at=record.at)
         else:
             error = f", error {record.error_code}" if record.error_code is not None else ""
             self.tell("graph", f"{record.action} -> {answer}{error}", at=record.at)

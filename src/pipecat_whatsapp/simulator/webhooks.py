@@ -40,6 +40,7 @@ class Delivery:
         attempt: 1 for the first try of a webhook, and of each duplicate; 0 for a webhook that
             was never sent: it was to be lost, nobody had subscribed, or the simulator ended.
         status: HTTP status of the answer; None when none came in time.
+        url: Where it was sent; empty when it was not.
     """
 
     at: float
@@ -47,6 +48,7 @@ class Delivery:
     call_id: str | None
     attempt: int
     status: int | None
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ class WebhookSender:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
             logger.debug(f"{webhook.call_id}: {webhook.kind} webhook: {type(error).__name__}")
-        delivery = Delivery(at, webhook.kind, webhook.call_id, attempt, status)
+        delivery = Delivery(at, webhook.kind, webhook.call_id, attempt, status, url)
         await self._on_delivery(delivery)
         return delivery
 
