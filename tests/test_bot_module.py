@@ -50,6 +50,12 @@ async def test_the_region_may_be_told_with_and_without_await(write: Write, kind:
     assert await module.region(told) == "eu-1"
 
 
+def test_observers_are_found(write: Write) -> None:
+    module = load(write(BOT + "observers = ['one', 'two']\n"))
+    assert list(module.observers) == ["one", "two"]
+    assert list(load(write(BOT, "other_bot.py")).observers) == []
+
+
 def test_hooks_may_be_missing(write: Write) -> None:
     module = load(write(BOT))
     assert not any(getattr(module, name) for name in HOOKS)

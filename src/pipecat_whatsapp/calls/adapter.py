@@ -294,6 +294,8 @@ class WebhookAdapter:
 
         Without it that happens with the first webhook, or the first call that is placed.
         """
+        # From the first call on it is known who else has room.
+        await self._office.pulse.beat()
         self._office.start()
 
     def node_died(self, node: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from loguru import logger
+
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.dialling import Dialling
 from pipecat_whatsapp.calls.inbound import InboundSession
@@ -107,7 +109,8 @@ class Switchboard:
         try:
             report = await session.run()
             if report is not None:
-                await self._owner.call_ended(report, session)
+                with logger.contextualize(call_id=session.call.id):
+                    await self._owner.call_ended(report, session)
             await session.settled()
         finally:
             self._running.remove(session)

@@ -139,7 +139,7 @@ def serve(
     """Serve a bot's calls in production: several processes, on one machine or many.
 
     Beside the bot, its file may define on_start, on_incoming_call, on_missed_call,
-    on_webhook_event, on_call_ended, region and readyz. /livez and /readyz answer probes.
+    on_webhook_event, on_call_ended, region, readyz and observers. /livez and /readyz answer probes.
     """
     try:
         environ = environment.load(env_file)

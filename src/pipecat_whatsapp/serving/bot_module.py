@@ -17,6 +17,7 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, RegionHook
 from pipecat_whatsapp.calls.hooks import CallEndedHook, MissedCallHook, WebhookEventHook
+from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.runner import StartHook
 from pipecat_whatsapp.server import ReadyzHook
@@ -36,6 +37,7 @@ class BotModule:
         on_call_ended: See `WebhookAdapter`.
         region: See `WebhookAdapter`; it need not be async.
         readyz: `readyz()` says whether further calls are welcome, as on Pipecat Cloud.
+        observers: See `WebhookAdapter`.
     """
 
     bot: Bot
@@ -47,6 +49,7 @@ class BotModule:
     on_call_ended: CallEndedHook | None = None
     region: RegionHook | None = None
     readyz: ReadyzHook | None = None
+    observers: Sequence[Observer] = ()
 
 
 HOOKS = (
@@ -83,7 +86,11 @@ def load_bot(path: Path, arguments: Sequence[str] = ()) -> BotModule:
             )
     if functions["region"] is not None:
         functions["region"] = _awaitable(functions["region"])
-    return BotModule(cli_args=_parsed(module, path.name, arguments), **functions)
+    return BotModule(
+        cli_args=_parsed(module, path.name, arguments),
+        observers=getattr(module, "observers", ()),
+        **functions,
+    )
 
 
 def _imported(path: Path) -> ModuleType:

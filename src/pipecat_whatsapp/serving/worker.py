@@ -111,7 +111,8 @@ class Worker:
             await self._adapter.say_goodbye(self._settings.goodbye_timeout)
 
     def _observers(self) -> list[Observer]:
-        observers = _observers(self._settings, self._assignment.seat)
+        ours = _observers(self._settings, self._assignment.seat)
+        observers = [*ours, *self._module.observers]
         if self._assignment.role is Role.CALL:
             observers.append(
                 _OneCall(began=lambda: self._channel.send(CallBegan()), ended=self._ending.set)
