@@ -38,6 +38,9 @@ from pipecat_whatsapp.meta.webhook import parse_webhook
 MAX_HOPS = 3
 """How often a call is handed on. The last process takes it, or rejects it."""
 
+REGION_SECONDS = 1.0
+"""How long the application may take to choose a region, while other events wait."""
+
 ROOM_POLL_SECONDS = 0.1
 """How often a call that waits for room looks for it."""
 
@@ -169,11 +172,18 @@ class Exchange:
         if self._office.standing.room == 0 and self._patience(connect) > 0:
             self._in_background(self._wait_for_room(connect, region, parcel))
             return "waiting"
-        self._switchboard.ring(connect)
+        self._ring(connect)
         return "served"
+
+    def _ring(self, connect: CallConnect) -> None:
+        # The same connect may have come once more meanwhile, and been faster.
+        if not self._switchboard.hand(connect):
+            self._switchboard.ring(connect)
 
     async def _hand_on(self, connect: CallConnect, region: str | None, parcel: _Parcel) -> bool:
         """Hand a call to another process, if that is better. Returns whether it was."""
+        if parcel.hops and self._office.standing.room != 0:
+            return False  # We were chosen, by somebody who may know more.
         while parcel.hops < MAX_HOPS:
             now = asyncio.get_running_loop().time()
             node = self._neighbours.place(self._office.standing, region, now)
@@ -195,7 +205,7 @@ class Exchange:
             await asyncio.sleep(ROOM_POLL_SECONDS)
             if await self._hand_on(connect, region, parcel):
                 return
-        self._switchboard.ring(connect)
+        self._ring(connect)
 
     def _patience(self, connect: CallConnect) -> float:
         """Seconds that a call may still wait for room."""
@@ -206,7 +216,8 @@ class Exchange:
         if hook is None or parcel.hops or not self._neighbours.names():
             return None
         try:
-            return await hook(connect)
+            async with asyncio.timeout(REGION_SECONDS):
+                return await hook(connect)
         except Exception:  # noqa: BLE001 - an application's hook may raise anything
             logger.exception("The region of call {} could not be chosen", connect.call_id)
             return None
@@ -219,7 +230,7 @@ class Exchange:
         # It may be of a call that this very process is about to learn the id of.
         self._switchboard.park(event)
         is_end = isinstance(event, CallTerminate)
-        if parcel.hops:
+        if parcel.hops and not is_end:
             return "served"
         delivery = await self._deliver(event, parcel)
         if delivery is Delivery.SENT:
