@@ -25,6 +25,9 @@ from pipecat_whatsapp.calls.directory import (
 MAX_KEPT = 100_000
 """Ended calls, and used tokens, that are remembered; the oldest is forgotten first."""
 
+MAX_WAITING = 1000
+"""Calls without an owner for which letters wait; the oldest is forgotten first."""
+
 
 @dataclass
 class _Member:
@@ -75,10 +78,10 @@ class Board:
         self.owners: dict[str, str] = {}
         self.tombstones = _Expiring(clock)
         self.tokens = _Expiring(clock)
-        self.waiting = _Expiring(clock)
-        self.parked: dict[str, list[str]] = {}
+        self.parked: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
         self.members: dict[str, _Member] = {}
         self.numbers = itertools.count()
+        self._clock = clock
 
     def member(self, node: str) -> _Member:
         """A process; from now on there is one of this name."""
@@ -93,16 +96,16 @@ class Board:
 
     def park(self, call_id: str, text: str) -> None:
         """Keep a letter for whoever claims the call."""
-        self.waiting.add(call_id, PARK_SECONDS)
-        for forgotten in [key for key in self.parked if key not in self.waiting]:
-            del self.parked[forgotten]
-        self.parked.setdefault(call_id, []).append(text)
-        del self.parked[call_id][:-MAX_PARKED]
+        letters = (*self.unpark(call_id), text)[-MAX_PARKED:]
+        now = self._clock()
+        self.parked[call_id] = now + PARK_SECONDS, letters
+        while len(self.parked) > MAX_WAITING or next(iter(self.parked.values()))[0] <= now:
+            self.parked.popitem(last=False)
 
     def unpark(self, call_id: str) -> tuple[str, ...]:
         """Take the letters that wait for a call's owner."""
-        letters = self.parked.pop(call_id, [])
-        return tuple(letters) if call_id in self.waiting else ()
+        until, letters = self.parked.pop(call_id, (0.0, ()))
+        return letters if until > self._clock() else ()
 
 
 class MemoryDirectory:
@@ -217,11 +220,16 @@ class MemoryDirectory:
         if member is None or member.beats != peer.beats:
             return {}
         del self._board.members[peer.name]
-        for call_id, holding in member.calls.items():
+        owners = self._board.owners
+        left = {c: held for c, held in member.calls.items() if owners.get(c) == peer.name}
+        for call_id, holding in left.items():
             self._take(call_id, holding)
         for letter in member.inbox.values():
             self._board.post(self._node, letter.text)
-        return member.calls
+        # Should it live after all, it begins anew.
+        member.inbox.clear()
+        member.news.set()
+        return left
 
     async def leave(self) -> list[Letter]:
         """This process takes no letter any more. Returns those that it has not read."""
