@@ -97,6 +97,11 @@ class Claims:
             if len(self._unburied) < MAX_UNBURIED:
                 self._unburied[call_id] = None
 
+    async def release(self, call_id: str) -> None:
+        """Leave a call to the process that answers it."""
+        self.drop(call_id)
+        await self._try(lambda: self._directory.release(call_id))
+
     def drop(self, call_id: str) -> None:
         """Another process has the call."""
         self._held.pop(call_id, None)

@@ -285,7 +285,9 @@ class CallSession(ABC):
             self._in_background(self._connection.release(), self._afterwards)
 
     async def _bury(self) -> None:
-        if self.call.id:
+        if self.call.cause is Cause.SERVED_ELSEWHERE:
+            await self._desk.claims.release(self.call.id)  # There it goes on.
+        elif self.call.id:
             await self._desk.claims.bury(self.call.id)
 
     async def _end_bot(self) -> None:
