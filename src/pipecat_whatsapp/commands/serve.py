@@ -80,13 +80,13 @@ def serve(
         ),
     ] = None,
     max_lag: Annotated[
-        float | None,
+        float,
         typer.Option(
             metavar="SECONDS",
-            min=0,
-            help="A process whose event loop is later than this, on average, takes no call.",
+            help="A process whose event loop was later than this, on average over 5 s, takes no "
+            "further call: it would spoil the others.",
         ),
-    ] = None,
+    ] = 0.02,
     drain_timeout: Annotated[
         float,
         typer.Option(
