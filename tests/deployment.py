@@ -18,6 +18,8 @@ from typing import Any, Self, cast
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from bots import PlainBot
 from conftest import Reports, until
@@ -50,11 +52,13 @@ class Line:
     Attributes:
         news: What the process was told at each of its beats.
         asked: How often the process was answered each of its questions.
+        failed: How often it got no answer.
     """
 
     def __init__(self, directory: CallDirectory) -> None:
         self.news: list[News] = []
         self.asked: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
         self._directory = directory
         self._open = asyncio.Event()
         self._open.set()
@@ -79,9 +83,13 @@ class Line:
             return found
 
         async def ask(*args: Any, **options: Any) -> Any:
-            await self._pass()
-            answer = await found(*args, **options)
-            await self._pass()
+            try:
+                await self._pass()
+                answer = await found(*args, **options)
+                await self._pass()
+            except DirectoryError:
+                self.failed[name] += 1
+                raise
             self.asked[name] += 1
             if isinstance(answer, News):
                 self.news.append(answer)
@@ -281,7 +289,7 @@ def over(server: RedisServer) -> Join:
     """Processes that share a Redis, which need not have known them for long."""
 
     def join(node: str) -> CallDirectory:
-        client = Redis.from_url(server.url, decode_responses=True)
+        client = Redis.from_url(server.url, decode_responses=True, retry=Retry(NoBackoff(), 1))
         return RedisDirectory(client, node=node, settle_seconds=0.0)
 
     return join
