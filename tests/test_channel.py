@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipecat_whatsapp.serving.channel import (
+    Alive,
     CallBegan,
     Channel,
     Close,
@@ -21,6 +22,7 @@ from pipecat_whatsapp.serving.channel import (
 
 MESSAGES: list[Message] = [
     Ready(),
+    Alive(),
     CallBegan(),
     Failed("bot.py has no function bot.\nDefine it: é."),
     Drain(),

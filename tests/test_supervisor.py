@@ -221,6 +221,18 @@ async def test_a_worker_that_does_not_end_is_killed(
     await parent.ends()
 
 
+async def test_a_worker_that_says_nothing_any_more_is_killed_and_replaced(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.HUNG_SECONDS", 0.5)
+    parent = start(workers=1)
+    (hung,) = await parent.notes_of("ready", 1)
+    _, new = await parent.notes_of("ready", 2)
+    assert new["pid"] != hung["pid"]
+    await parent.notes_of(f"dead: {hung['node']}", 1)
+
+
 # One process for each call
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    worker -> parent   Ready, CallBegan, Failed
+    worker -> parent   Ready, Alive, CallBegan, Failed
     parent -> worker   Drain, Close, NodeDied
 
 The end of the channel is a word too: to a worker, that its parent has died.
@@ -17,12 +17,19 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Self, TypeAlias
 
+ALIVE_SECONDS = 5.0
+
 _LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Ready:
     """A worker takes calls."""
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A worker's event loop runs; said every `ALIVE_SECONDS`."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,9 @@ class NodeDied:
     node: str
 
 
-Message: TypeAlias = Ready | CallBegan | Failed | Drain | Close | NodeDied
+Message: TypeAlias = Ready | Alive | CallBegan | Failed | Drain | Close | NodeDied
 
-_KINDS = {kind.__name__: kind for kind in (Ready, CallBegan, Failed, Drain, Close, NodeDied)}
+_KINDS = {kind.__name__: kind for kind in (Ready, Alive, CallBegan, Failed, Drain, Close, NodeDied)}
 
 
 def encode(message: Message) -> bytes:

@@ -29,6 +29,7 @@ class WorkerProcess:
         node: Its name, which no process had before.
         is_ready: Whether it takes calls.
         is_busy: Whether its only call has begun.
+        heard_at: When it last said anything, monotonic seconds.
         failure: Why it cannot go on, in its own words; empty while it can.
     """
 
@@ -40,7 +41,7 @@ class WorkerProcess:
         self.is_ready = False
         self.is_busy = False
         self.failure = ""
-        self._began = time.monotonic()
+        self._began = self.heard_at = time.monotonic()
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
 
@@ -95,6 +96,7 @@ class WorkerProcess:
         """What it says, until it ends."""
         assert self._channel is not None  # noqa: S101 - it was started
         async for message in self._channel:
+            self.heard_at = time.monotonic()
             yield message
 
     async def ended(self) -> int:

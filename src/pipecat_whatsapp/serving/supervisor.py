@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from itertools import count
@@ -14,6 +15,8 @@ from loguru import logger
 
 from pipecat_whatsapp.errors import WhatsAppError
 from pipecat_whatsapp.serving.channel import (
+    ALIVE_SECONDS,
+    Alive,
     CallBegan,
     Close,
     Drain,
@@ -35,6 +38,9 @@ LONGEST_PAUSE = 30.0
 
 GOOD_AGE = 60.0
 """Seconds that a worker must have lived for its death to count as the first."""
+
+HUNG_SECONDS = 60.0
+"""Seconds after which a worker that says nothing is killed: its event loop hangs for good."""
 
 CLOSE_PATIENCE = 30.0
 """Seconds beyond all time-outs until a worker that was told to end is killed."""
@@ -100,7 +106,9 @@ class Supervisor:
             # Ends when all workers have ended, and none is replaced.
             async with asyncio.TaskGroup() as self._minding:
                 self._fill()
+                self._look_after(loop.time())
         finally:
+            self._next_look.cancel()
             for number in signals:
                 loop.remove_signal_handler(number)
         if self._failure:
@@ -156,6 +164,8 @@ class Supervisor:
                 while self._untold:
                     worker.send(NodeDied(self._untold.pop()))
                 self._announce()
+            case Alive():
+                pass
             case CallBegan():
                 worker.is_busy = True
                 self._fill()
@@ -187,6 +197,18 @@ class Supervisor:
         logger.error("{} It is replaced in {:g} s.", why, pause)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), pause)
+
+    def _look_after(self, due: float) -> None:
+        """Kill the workers whose event loops hang, every few seconds."""
+        loop = asyncio.get_running_loop()
+        # Who was away itself has not heard what was said meanwhile.
+        if loop.time() - due < ALIVE_SECONDS:
+            for worker in self._workers:
+                if worker.is_ready and time.monotonic() - worker.heard_at > HUNG_SECONDS:
+                    logger.error("A worker process has hung for {:g} s: it is killed", HUNG_SECONDS)
+                    worker.kill()
+        due = loop.time() + ALIVE_SECONDS
+        self._next_look = loop.call_at(due, self._look_after, due)
 
     def _tell_of_death(self, node: str) -> None:
         """Have the others end a dead process's calls; the next one, when there are none."""

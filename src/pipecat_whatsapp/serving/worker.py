@@ -20,6 +20,8 @@ from pipecat_whatsapp.config import Timing, WhatsAppConfig
 from pipecat_whatsapp.server import create_routes
 from pipecat_whatsapp.serving.bot_module import BotModule
 from pipecat_whatsapp.serving.channel import (
+    ALIVE_SECONDS,
+    Alive,
     CallBegan,
     Channel,
     Close,
@@ -60,6 +62,7 @@ class Worker:
             WhatsAppError: It cannot start.
         """
         obeying = asyncio.create_task(self._obey())
+        living = asyncio.create_task(self._tell_of_life())
         try:
             async with self._adapter, AsyncExitStack() as front:
                 await self._open(front)
@@ -71,6 +74,7 @@ class Worker:
                 await self._leave()
         finally:
             obeying.cancel()
+            living.cancel()
 
     async def _open(self, front: AsyncExitStack) -> None:
         adapter, module, listener = self._adapter, self._module, self._assignment.listener
@@ -93,6 +97,11 @@ class Worker:
         logger.warning("The parent process has died: this one ends with its calls")
         self._is_orphan = True
         self._ending.set()
+
+    async def _tell_of_life(self) -> None:
+        while True:
+            await asyncio.sleep(ALIVE_SECONDS)
+            self._channel.send(Alive())
 
     async def _leave(self) -> None:
         """Let the running calls come to their ends, unless all has to end now."""
