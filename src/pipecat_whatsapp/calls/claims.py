@@ -26,6 +26,18 @@ BURIED_AT_ONCE = 200
 
 _T = TypeVar("_T")
 
+_ALIAS = "alias:"
+
+
+def alias_of(callback_data: str) -> str:
+    """The name of a call of ours that has no id yet: by what its webhooks carry."""
+    return _ALIAS + callback_data
+
+
+def is_alias(name: str) -> bool:
+    """Whether a name is that of a call without an id."""
+    return name.startswith(_ALIAS)
+
 
 class Claims:
     """The calls of this process.
@@ -72,14 +84,14 @@ class Claims:
         self._on_letters(claim.letters)
         return claim.is_ours
 
-    async def expect(self, token: str, call: Call) -> None:
+    async def expect(self, callback_data: str, call: Call) -> None:
         """Let webhooks of a call that has no id yet find this process, by what they carry."""
-        holding = Holding(call.phone_number_id, call.direction)
-        await self._try(lambda: self._directory.claim(token, holding))
+        name, holding = alias_of(callback_data), Holding(call.phone_number_id, call.direction)
+        await self._try(lambda: self._directory.claim(name, holding))
 
-    async def expect_no_more(self, token: str) -> None:
+    async def expect_no_more(self, callback_data: str) -> None:
         """The call has its id, or never will."""
-        await self._try(lambda: self._directory.release(token))
+        await self.release(alias_of(callback_data))
 
     async def seize(self, call_id: str) -> None:
         """Take a call whoever has it: Meta has connected it to this process."""
@@ -98,7 +110,7 @@ class Claims:
                 self._unburied[call_id] = None
 
     async def release(self, call_id: str) -> None:
-        """Leave a call to the process that answers it."""
+        """Leave a call to whoever has it otherwise."""
         self.drop(call_id)
         await self._try(lambda: self._directory.release(call_id))
 

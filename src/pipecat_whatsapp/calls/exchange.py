@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from pipecat_whatsapp.calls.claims import Claims
+from pipecat_whatsapp.calls.claims import Claims, alias_of
 from pipecat_whatsapp.calls.directory import PARK_SECONDS, Delivery, Standing
 from pipecat_whatsapp.calls.hooks import Hooks
 from pipecat_whatsapp.calls.inbound import age_of
@@ -254,10 +254,11 @@ class Exchange:
     async def _ask_owner(
         self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
     ) -> Delivery:
+        data = event.biz_opaque_callback_data
         return await self._post.deliver(
             event.call_id,
             Forwarded(excerpt(parcel.body, {event.call_id})),
-            alias=event.biz_opaque_callback_data,
+            alias=None if data is None else alias_of(data),
             final=isinstance(event, CallTerminate),
         )
 

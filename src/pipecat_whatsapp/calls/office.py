@@ -14,7 +14,7 @@ from pipecat_whatsapp.calls.background import Background
 from pipecat_whatsapp.calls.bot import Bot
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.capacity import LagMeter, watch_lag
-from pipecat_whatsapp.calls.claims import Claims
+from pipecat_whatsapp.calls.claims import Claims, is_alias
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dialler import Dialler
 from pipecat_whatsapp.calls.directory import CallDirectory, Holding, Standing
@@ -190,7 +190,11 @@ class Office:
 
     def inherit(self, call_id: str, holding: Holding) -> None:
         """A dead process has left this call, and it is for this process to end it."""
-        self.tasks(self._end_orphan(call_id, holding))
+        if is_alias(call_id):
+            # It was being placed: without an id nobody can end it.
+            self.tasks(self.claims.release(call_id))
+        else:
+            self.tasks(self._end_orphan(call_id, holding))
 
     async def _end_orphan(self, call_id: str, holding: Holding) -> None:
         call = Call(

@@ -53,7 +53,10 @@ class Pulse:
     async def run(self) -> None:
         """Beat until this is cancelled."""
         while True:
-            await self.beat()
+            try:
+                await self.beat()
+            except Exception:  # noqa: BLE001 - who shows no life loses its calls
+                logger.exception("A beat failed")
             try:
                 async with asyncio.timeout(BEAT_SECONDS):
                     await self._hurry.wait()
@@ -91,13 +94,15 @@ class Pulse:
             logger.warning("{}", error)
 
     async def _bury_dead(self) -> None:
+        known = set(self._known_dead)
         for peer in self._dead():
             calls = await self._directory.take_over(peer)
             self._neighbours.forget(peer.name)
-            self._known_dead.discard(peer.name)
-            logger.warning("Process {} died, and left {} calls", peer.name, len(calls))
+            log = logger.warning if calls else logger.debug
+            log("Process {} died, and left us {} calls", peer.name, len(calls))
             for call_id, holding in calls.items():
                 self._heart.inherit(call_id, holding)
+        self._known_dead -= known
 
     def _dead(self) -> list[Peer]:
         named = map(self._neighbours.named, self._known_dead)
