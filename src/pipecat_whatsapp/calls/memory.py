@@ -191,7 +191,7 @@ class MemoryDirectory:
             board.post(owner, text)
             return Delivery.SENT
         if final:
-            await self.bury(call_id)
+            board.tombstones.add(call_id, TOMBSTONE_SECONDS)
         board.park(call_id, text)
         return Delivery.BURIED if final else Delivery.PARKED
 
