@@ -234,7 +234,7 @@ class OutboundSession(CallSession):
         """Place the call: once, since nobody knows what became of a request without an answer."""
         order = self._order
         if order.biz_opaque_callback_data is None:
-            await self._desk.claims.expect(self._callback_data, self.call)
+            await self._expect_word()
         try:
             call_id = await self._graph.connect(
                 order.phone_number_id,
@@ -254,10 +254,19 @@ class OutboundSession(CallSession):
             raise
         else:
             self.placed(call_id)
+        finally:
+            if not self.call.id:
+                await self._desk.claims.expect_no_more(self._callback_data)
+
+    async def _expect_word(self) -> None:
+        """Let webhooks find this process though they tell an id that nobody knows yet."""
+        await self._desk.claims.expect(self._callback_data, self.call)
 
     async def _wait_for_word(self, why: str) -> None:
         """Meta may have placed the call: then a webhook tells its id."""
         self._reply_lost = True
+        # By what the application attached as well: see `is_told_of_by`.
+        await self._expect_word()
         self._watcher.reply_lost(self)
         if not await self._is_placed_within(self._timing.lost_reply_patience):
             self.hang_up(Cause.GRAPH_FAILED, why)
