@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ from pipecat.pipeline.worker import PipelineWorker
 
 from bots import RATE, Ears, Echo, PipelineBot, PlainBot, says
 from conftest import Reports, until
+from deployment import Deployment, Join, Member, brisk, join
 from pipecat_whatsapp.calls import outbound
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.dialler import DialResult
 from pipecat_whatsapp.calls.directory import Holding
 from pipecat_whatsapp.calls.law import Signal, State
-from pipecat_whatsapp.calls.memory import MemoryDirectory
+from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause, Outcome
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
@@ -46,6 +48,8 @@ from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.simulator.settings import Timing as MetaTiming
 from pipecat_whatsapp.transport import WhatsAppTransport
 from recordings import chirp, similarity
+
+__all__ = ["brisk", "join"]
 
 RING_TIMEOUT = 12_345.0
 """Passes in no test by itself; see `alarms`."""
@@ -1096,3 +1100,100 @@ async def test_drain_waits_for_a_call_of_ours(whatsapp: WhatsApp, phone: Phone) 
     assert not draining.done()
     await call.hang_up()
     assert await draining
+
+
+# Told to another process
+
+
+@asynccontextmanager
+async def dialler(whatsapp: WhatsApp, join: Join | None) -> AsyncIterator[tuple[Member, Member]]:
+    """A process that places calls, and one that gets all webhooks."""
+    async with Deployment(whatsapp, join) as deployment:
+        ours, other = await deployment.add(), await deployment.add()
+        deployment.route(other)
+        yield ours, other
+
+
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("data", [None, "order-7"])
+@pytest.mark.parametrize("reply", ["at once", "late", "lost"])
+async def test_what_another_process_hears_of_a_call_comes_to_the_one_that_placed_it(
+    whatsapp: WhatsApp, phone: Phone, join: Join, reply: str, data: str | None
+) -> None:
+    if reply != "at once":
+        whatsapp.meta.faults.late_responses["connect"] = 0.5
+    if reply == "lost":
+        whatsapp.meta.faults.drop_response.append("connect")
+    async with dialler(whatsapp, join) as (ours, other):
+        calling = dial(ours.adapter, phone, biz_opaque_callback_data=data)
+        call = await phone.rings()
+        if reply == "lost":
+            # Nothing but a later word tells the id where the application's data may be anybody's.
+            await whatsapp.meta.wait_request("connect")
+            await until(lambda: data is None or ours.line.asked["claim"] == 1)
+        await call.pick_up()
+        result = await calling
+        assert result.outcome is Outcome.ANSWERED
+        assert ours.calls == [call.id]
+        await in_state(ours.adapter, State.ACTIVE)
+        await call.hang_up()
+        report = await ours.reports.next()
+        assert (report.call_id, report.cause) == (call.id, Cause.CALLER_HUNG_UP)
+        assert report.biz_opaque_callback_data == data
+        assert (other.log.began, other.reports.qsize()) == ([], 0)
+        assert ours.log.ended == [call.id]
+        await whatsapp.meta.wait_request("connect")
+        assert actions(whatsapp) == ["connect"]
+
+
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("data", [None, "order-7"])
+@pytest.mark.parametrize("reply", ["at once", "late"])
+async def test_who_declines_at_once_is_told_by_another_process(
+    whatsapp: WhatsApp, phone: Phone, join: Join, reply: str, data: str | None
+) -> None:
+    if reply == "late":
+        whatsapp.meta.faults.late_responses["connect"] = 0.5
+    # Letters may overtake each other as webhooks may: then nobody knows that it was declined.
+    whatsapp.meta.faults.late["terminate"] = 0.2
+    async with dialler(whatsapp, join) as (ours, other):
+        calling = dial(ours.adapter, phone, biz_opaque_callback_data=data)
+        call = await phone.rings()
+        await call.decline()
+        result = await calling
+        assert result.outcome is Outcome.DECLINED
+        report = await ours.reports.next()
+        assert (report.call_id, report.cause) == (call.id, Cause.DECLINED)
+        assert (ours.calls, other.log.began) == ([], [])
+        await whatsapp.meta.wait_request("connect")
+        assert actions(whatsapp) == ["connect"]
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_who_declines_while_metas_reply_is_lost_is_told_by_another_process(
+    whatsapp: WhatsApp, phone: Phone, join: Join
+) -> None:
+    whatsapp.meta.faults.late_responses["connect"] = 0.5
+    whatsapp.meta.faults.drop_response.append("connect")
+    whatsapp.meta.faults.late["terminate"] = 0.2
+    async with dialler(whatsapp, join) as (ours, _):
+        calling = dial(ours.adapter, phone)
+        call = await phone.rings()
+        await call.decline()
+        assert (await calling).outcome is Outcome.DECLINED
+        assert (await ours.reports.next()).call_id == call.id
+        await whatsapp.meta.wait_request("connect")
+        assert actions(whatsapp) == ["connect"]
+
+
+async def test_a_call_that_was_not_placed_leaves_nothing_in_the_directory(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    board = Board()
+    whatsapp.meta.faults.fail["connect"] = [(400, 138001)]
+    async with Deployment(whatsapp, lambda node: MemoryDirectory(node, board)) as deployment:
+        member = await deployment.add()
+        assert (await member.adapter.call(phone.user)).outcome is Outcome.UNCALLABLE
+        assert await member.adapter.drain(timeout=30)
+        assert board.owners == {}
+        assert board.member(member.node).calls == {}
