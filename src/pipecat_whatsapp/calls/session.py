@@ -99,7 +99,8 @@ class CallSession(ABC):
             finally:
                 await self._put_all_away()
             report = self.call.report()
-            self._desk.observers.call_ended(report)
+            # A call of ours has got its id meanwhile.
+            self._context.run(self._desk.observers.call_ended, report)
             return report
 
     async def report(self) -> CallReport:
