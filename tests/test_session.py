@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import defaultdict
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +16,10 @@ from bots import PlainBot
 from conftest import Reports, until
 from pipecat_whatsapp.calls import exchange, inbound, session, watchdog
 from pipecat_whatsapp.calls.bot import Accept, WhatsAppRunnerArguments
-from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.law import State
 from pipecat_whatsapp.calls.memory import MemoryDirectory
+from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
@@ -610,6 +614,76 @@ async def test_a_call_that_lasts_too_long_is_ended(
     assert report.cause is Cause.TIME_LIMIT
     assert report.answered
     await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+# The call's own context
+
+COLOUR: ContextVar[str] = ContextVar("COLOUR", default="none")
+
+
+class Painter(Observer):
+    """Gives each call a colour, and keeps what it sees of it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self._colours = itertools.count()
+
+    def call_began(self, call: Call) -> None:
+        COLOUR.set(f"colour {next(self._colours)}")
+        self.see("began")
+
+    def call_ended(self, report: CallReport) -> None:
+        self.see("ended")
+
+    async def bot(self, arguments: WhatsAppRunnerArguments) -> None:
+        self.see("bot")
+        await PlainBot()(arguments)
+
+    def see(self, place: str) -> None:
+        self.seen.append((place, COLOUR.get()))
+        logger.info("seen in {}", place)
+
+
+@pytest.mark.parametrize("outbound", [False, True])
+async def test_each_call_has_a_context_of_its_own(whatsapp: WhatsApp, *, outbound: bool) -> None:
+    painter, reports = Painter(), Reports()
+    told: dict[str, list[str]] = defaultdict(list)
+
+    def keep(message: Message) -> None:
+        if message.record["message"].startswith("seen in "):
+            call_id = message.record["extra"]["call_id"]
+            told[call_id].append(message.record["message"].removeprefix("seen in "))
+
+    sink = logger.add(keep, level="INFO")
+    try:
+        served = await whatsapp.serve(painter.bot, observers=[painter], on_call_ended=reports)
+        ids = []
+        for number in range(2):
+            phone = await whatsapp.phone(User(user_id=f"DE.{number}"))
+            whatsapp.meta.permissions.grant(phone.user)
+            if outbound:
+                calling = asyncio.create_task(served.call(phone.user))
+                rung = await phone.rings()
+                await rung.pick_up()
+                await calling
+                ids.append(rung.id)
+            else:
+                call = await phone.dial()
+                await call.answered()
+                ids.append(call.id)
+        await until(lambda: len(painter.seen) == 4)
+        await served.terminate_all()
+        assert {(await reports.next()).call_id for _ in ids} == set(ids)
+    finally:
+        logger.remove(sink)
+    for number in range(2):
+        places = [place for place, colour in painter.seen if colour == f"colour {number}"]
+        assert places == ["began", "bot", "ended"]
+    # A call of ours has no id yet when it begins.
+    began = {"": ["began", "began"]} if outbound else {}
+    told_of = ["bot", "ended"] if outbound else ["began", "bot", "ended"]
+    assert told == began | dict.fromkeys(ids, told_of)
+    assert COLOUR.get() == "none"
 
 
 # What breaks
