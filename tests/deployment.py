@@ -27,7 +27,7 @@ from pipecat_whatsapp.calls import exchange, pulse
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.contact import Contact
-from pipecat_whatsapp.calls.directory import CallDirectory, News
+from pipecat_whatsapp.calls.directory import CallDirectory, Letter, News
 from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.redis import RedisDirectory
@@ -53,12 +53,14 @@ class Line:
         news: What the process was told at each of its beats.
         asked: How often the process was answered each of its questions.
         failed: How often it got no answer.
+        deaf: Whether letters are kept from the process.
     """
 
     def __init__(self, directory: CallDirectory) -> None:
         self.news: list[News] = []
         self.asked: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.deaf = False
         self._directory = directory
         self._open = asyncio.Event()
         self._open.set()
@@ -76,6 +78,13 @@ class Line:
         """Let nothing through any more: whatever is asked for fails."""
         self._is_cut = True
         self._open.set()
+
+    async def receive(self) -> list[Letter]:
+        """Wait for letters."""
+        letters: list[Letter] = await self.__getattr__("receive")()
+        if self.deaf:
+            await asyncio.Event().wait()
+        return letters
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._directory, name)

@@ -2,19 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import json
 import time
 from typing import Any
 
 import pytest
 from pipecat.transports.smallwebrtc.connection import IceServer
+from redis.asyncio import Redis
 
 from bots import PlainBot
-from conftest import Reports
+from conftest import Reports, until
+from deployment import Deployment, Join, brisk, join, over
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import Claim, Holding
+from pipecat_whatsapp.calls.law import State
 from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
@@ -33,6 +37,9 @@ from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 from pipecat_whatsapp.simulator.graph import Account, SimulatedMeta
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from redis_server import RedisServer, redis_server
+
+__all__ = ["brisk", "join", "redis_server"]
 
 EMPTY = b'{"object":"whatsapp_business_account","entry":[]}'
 
@@ -569,3 +576,161 @@ async def test_errors_of_no_call_are_logged_with_advice(
     await whatsapp.meta.deliver({"errors": [{"code": 131044, "title": "Payment"}]})
     await adapter.drain(timeout=30)
     assert any("131044 Payment" in line and "payment method" in line for line in warnings)
+
+
+# Several processes
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_a_call_of_another_process_is_terminated(
+    whatsapp: WhatsApp, phone: Phone, join: Join
+) -> None:
+    async with Deployment(whatsapp, join) as deployment:
+        a, b = await deployment.add(), await deployment.add()
+        deployment.route(a)
+        call = await phone.dial()
+        await call.answered()
+        assert await b.adapter.terminate(call.id)
+        assert await call.ended() == "terminated"
+        assert (await a.reports.next()).cause is Cause.APP_HUNG_UP
+        assert not await b.adapter.terminate(call.id)
+        assert not await b.adapter.terminate("wacid.UNKNOWN")
+        assert actions(whatsapp) == ["pre_accept", "accept", "terminate"]
+
+
+async def test_without_a_directory_only_our_own_calls_are_terminated(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    async with Deployment(whatsapp) as deployment:
+        a, b = await deployment.add(), await deployment.add()
+        deployment.route(a)
+        call = await phone.dial()
+        await call.answered()
+        b.line.cut()
+        assert not await b.adapter.terminate(call.id)
+        a.line.cut()
+        assert await a.adapter.terminate(call.id)
+        assert await call.ended() == "terminated"
+
+
+async def test_a_request_to_call_that_another_process_has_served_is_refused(
+    whatsapp: WhatsApp, phone: Phone, join: Join
+) -> None:
+    whatsapp.meta.permissions.grant(phone.user)
+    told = {"to": phone.user.phone, "timestamp": int(time.time()), "nonce": "5f2c"}
+    body = json.dumps(told).encode()
+    async with Deployment(whatsapp, join) as deployment:
+        a, b = await deployment.add(), await deployment.add()
+        first = asyncio.create_task(a.adapter.handle_dial(signed(body), body))
+        call = await phone.rings()
+        assert (await b.adapter.handle_dial(signed(body), body)).status == 403
+        await call.decline()
+        assert (await first).status == 200
+        assert actions(whatsapp) == ["connect"]
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+async def test_close_while_the_claim_is_under_way(
+    whatsapp: WhatsApp, phone: Phone, join: Join, *, theirs: bool
+) -> None:
+    async with Deployment(whatsapp, join) as deployment:
+        a, b = await deployment.add(), await deployment.add()
+        a.line.hold()
+        whatsapp.meta.faults.duplicate = int(theirs)
+        deployment.route(a)
+        if theirs:
+            turns = itertools.cycle([a, b])
+            deployment.choose = lambda body: next(turns) if b'"connect"' in body else b
+        call = await phone.dial()
+        await until(lambda: a.calls == [call.id])
+        if theirs:
+            await call.answered()
+        closing = asyncio.create_task(a.adapter.close())
+        await asyncio.sleep(0)
+        a.line.resume()
+        await closing
+        if theirs:
+            assert actions(whatsapp) == ["pre_accept", "accept"]
+            assert b.calls == [call.id]
+            assert (a.log.began, a.reports.qsize()) == ([], 0)
+        else:
+            assert await call.ended() == "rejected"
+            assert (await a.reports.next()).cause is Cause.SHUTDOWN
+            assert actions(whatsapp) == ["reject"]
+        await call.hang_up()
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_a_call_that_a_process_was_handed_as_it_left_is_served_by_another(
+    whatsapp: WhatsApp, phone: Phone, join: Join
+) -> None:
+    async with Deployment(whatsapp, join) as deployment:
+        full, leaving = await deployment.add(max_calls=0), await deployment.add()
+        await deployment.acquainted()
+        leaving.line.deaf = True
+        deployment.route(full)
+        call = await phone.dial()
+        await until(lambda: ("CallConnect", "sent on") in full.log.webhooks)
+        other = await deployment.add()
+        await until(lambda: len(leaving.line.news[-1].peers) == 3)
+        await leaving.adapter.close()
+        await call.answered()
+        assert other.calls == [call.id]
+        assert leaving.log.began == []
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_close_leaves_nothing_behind(
+    whatsapp: WhatsApp, phone: Phone, redis_server: RedisServer
+) -> None:
+    whatsapp.meta.permissions.grant(phone.user)
+    async with Redis.from_url(redis_server.url, decode_responses=True) as raw:
+        await raw.ping()
+        before = asyncio.all_tasks()
+        async with Deployment(whatsapp, over(redis_server)) as deployment:
+            a, b = await deployment.add(), await deployment.add()
+            await deployment.acquainted()
+            deployment.route(a, terminate=b)
+            call = await phone.dial()
+            await call.answered()
+            await b.adapter.terminate("wacid.UNKNOWN")
+            await call.hang_up()
+            await a.reports.next()
+            calling = asyncio.create_task(a.adapter.call(phone.user))
+            ringing = await phone.rings()
+            await ringing.pick_up()
+            await calling
+            await until(lambda: a.adapter.calls[0].state is State.ACTIVE)
+            assert len(await raw.client_list()) > 1
+            deployment.route(b)
+            await a.adapter.close()
+            assert await ringing.ended() == "terminated"
+            await whatsapp.meta.wait_delivery("terminate", ringing.id)
+        await phone.close()
+        await until(lambda: asyncio.all_tasks() <= before)
+        async with asyncio.timeout(30):
+            while len(await raw.client_list()) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        keys = await raw.keys("*")
+        assert keys
+        assert [key for key in keys if await raw.ttl(key) < 0] == []
+        assert not [key for key in keys if ":inbox:" in key or ":calls:" in key]
+
+
+@pytest.mark.usefixtures("brisk")
+async def test_the_applications_own_work_may_close_one_of_several(
+    whatsapp: WhatsApp, join: Join
+) -> None:
+    async with Deployment(whatsapp, join) as deployment:
+        a, b = await deployment.add(), await deployment.add()
+        await deployment.acquainted()
+        closed = asyncio.Event()
+
+        async def work() -> None:
+            await a.adapter.close()
+            closed.set()
+
+        a.adapter.run_beside(work())
+        async with asyncio.timeout(30):
+            await closed.wait()
+        await until(lambda: len(b.line.news[-1].peers) == 1)

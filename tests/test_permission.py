@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from bots import PlainBot
+from conftest import until
+from deployment import Deployment, Join, Member, brisk, join
 from pipecat_whatsapp.calls import permission
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.contact import Contact
@@ -24,6 +26,8 @@ from pipecat_whatsapp.simulator.permissions import Permission
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from scripted_graph import NUMBER, PHONE, ScriptedGraph, answer
+
+__all__ = ["brisk", "join"]
 
 QUESTION = "May we call you about your order?"
 
@@ -491,3 +495,38 @@ async def test_only_limits_that_are_used_up_say_when_they_let_go() -> None:
         ActionLimit(period="P7D", max_allowed=2, current_usage=1, resets_at=1_790_500_000),
     ]
     assert permission.again_from(limits) == "; again from 2026-09-21 14:13 UTC"
+
+
+# Several processes
+
+
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_an_answer_that_another_process_hears_comes_to_the_one_that_asked(
+    whatsapp: WhatsApp, phone: Phone, join: Join, *, accepts: bool
+) -> None:
+    async with Deployment(whatsapp, join) as deployment:
+        asking, idle, other = [await deployment.add() for _ in range(3)]
+        deployment.route(other)
+        await deployment.acquainted()
+        await phone.send_text("hello")
+        calling = ask(asking.adapter, phone.user)
+        prompt = await phone.permission_prompt()
+        whatsapp.meta.faults.duplicate = 1
+        if accepts:
+            await prompt.accept()
+            call = await phone.rings()
+            await call.pick_up()
+            assert (await calling).outcome is Outcome.ANSWERED
+            await call.hang_up()
+        else:
+            await prompt.reject()
+            assert (await calling).outcome is Outcome.NOT_PERMITTED
+        # Its application is told of each delivery, and nobody else's is.
+        await until(lambda: _replies(other) == 2)
+        await deployment.acquainted()
+        assert [_replies(member) for member in (asking, idle, other)] == [0, 0, 2]
+
+
+def _replies(member: Member) -> int:
+    return sum(isinstance(event, CallPermissionReply) for event in member.offered)
