@@ -37,18 +37,27 @@ class Report:
         notes: On what they rest.
         rows: The figures for programs.
         draw: Draws them.
+        compares: Whether the in-tree client was measured, too.
     """
 
     tables: str
     notes: str
     rows: Sequence[dict[str, Any]]
     draw: Callable[[Figure], None]
+    compares: bool = True
 
 
-def options(description: str) -> argparse.ArgumentParser:
-    """The options that all benchmarks have."""
+def options(description: str, *, compares: bool = True) -> argparse.ArgumentParser:
+    """The options that all benchmarks have.
+
+    Args:
+        description: What the benchmark is about.
+        compares: Whether it measures the in-tree client, too.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE")
+    if compares:
+        sides = list(SIDES)
+        parser.add_argument("--sides", nargs="+", choices=SIDES, default=sides, metavar="SIDE")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (PNG, SVG)")
     return parser
@@ -57,7 +66,8 @@ def options(description: str) -> argparse.ArgumentParser:
 def publish(report: Report, args: argparse.Namespace) -> None:
     """Print a report, and write what `options` asked for."""
     head = "\n".join(f"{name + ':':10}{value}" for name, value in heading().items())
-    print(f"{head}\n\n{report.tables}\n\n{IN_TREE_NOTE}\n{report.notes}")
+    notes = f"{IN_TREE_NOTE}\n{report.notes}" if report.compares else report.notes
+    print(f"{head}\n\n{report.tables}\n\n{notes}")
     if args.json is not None:
         args.json.write_text(json.dumps(heading() | {"rows": list(report.rows)}, indent=1) + "\n")
     if args.plot is not None:
