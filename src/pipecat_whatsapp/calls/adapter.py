@@ -344,7 +344,6 @@ class WebhookAdapter:
         for session in sessions:
             session.give_up()
         # The application's own work may be what closes the adapter.
-        await tasks.cancel()
         await self._beside.cancel()
         await self._office.close()
 

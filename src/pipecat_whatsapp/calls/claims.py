@@ -58,6 +58,18 @@ class Claims:
         self._unburied: dict[str, None] = {}
         self.is_away = False
 
+    def lose_sight(self, error: DirectoryError) -> None:
+        """The directory is away."""
+        if not self.is_away:
+            self.is_away = True
+            logger.warning("{}", error)
+
+    def regain_sight(self) -> None:
+        """The directory has answered."""
+        if self.is_away:
+            self.is_away = False
+            logger.info("The directory of calls is back")
+
     @property
     def held(self) -> Mapping[str, Holding]:
         """The calls that this process counts as its own."""
@@ -151,6 +163,6 @@ class Claims:
             raise DirectoryError("The directory is away.")
         try:
             return await ask()
-        except DirectoryError:
-            self.is_away = True
+        except DirectoryError as error:
+            self.lose_sight(error)
             raise

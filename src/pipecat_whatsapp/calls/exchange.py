@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,7 +90,8 @@ class Exchange:
         switchboard: Its calls.
         neighbours: What it knows of other processes.
         post: Brings letters to them.
-        in_background: Runs a coroutine as a task that somebody watches over.
+        in_background: Runs a coroutine as a task that somebody watches over, and waits for.
+        beside: The same, but nobody waits for it.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class Exchange:
         neighbours: Neighbours,
         post: Post,
         in_background: Callable[[Coroutine[Any, Any, None]], None],
+        beside: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._office = office
         self._switchboard = switchboard
         self._neighbours = neighbours
         self._post = post
         self._in_background = in_background
+        self._beside = beside
 
     async def take(self, body: bytes, *, hops: int = 0) -> list[Event]:
         """Serve what a webhook says of calls.
@@ -267,13 +271,12 @@ class Exchange:
             # The owner learns it from the directory.
             await self._office.claims.bury(event.call_id)
         else:
-            self._in_background(self._deliver_later(event, parcel))
+            self._beside(self._deliver_later(event, parcel))
 
     async def _deliver_later(self, event: CallConnect | CallStatus, parcel: _Parcel) -> None:
         for _ in range(round(PARK_SECONDS / BEAT_SECONDS)):
             await asyncio.sleep(BEAT_SECONDS)
-            try:
-                await self._ask_owner(event, parcel)
-            except DirectoryError:
-                continue
-            return
+            with suppress(DirectoryError):
+                # An owner that has taken the call meanwhile may be known a little later.
+                if await self._ask_owner(event, parcel) is not Delivery.PARKED:
+                    return

@@ -81,7 +81,9 @@ class Office:
         self.dialler = Dialler(self, self.switchboard)
         self.post = Post(directory, self)
         self.pulse = Pulse(self, directory, self.claims, self.neighbours)
-        self._exchange = Exchange(self, self.switchboard, self.neighbours, self.post, self.tasks)
+        self._exchange = Exchange(
+            self, self.switchboard, self.neighbours, self.post, self.tasks, self._loops
+        )
 
     def start(self) -> None:
         """Tell other processes of this one, and serve what they send. Safe to repeat."""
@@ -102,6 +104,7 @@ class Office:
         await self._loops.cancel()
         if self._is_started:
             await self.post.leave(self.neighbours.names())
+        await self.tasks.cancel()
         await self.directory.close()
         await self.graph.close()
 
@@ -193,7 +196,7 @@ class Office:
         if is_alias(call_id):
             # It was being placed: without an id nobody can end it.
             self.tasks(self.claims.release(call_id))
-        else:
+        elif self.switchboard.find(call_id) is None:
             self.tasks(self._end_orphan(call_id, holding))
 
     async def _end_orphan(self, call_id: str, holding: Holding) -> None:

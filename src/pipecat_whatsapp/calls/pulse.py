@@ -74,24 +74,14 @@ class Pulse:
         held = self._claims.held
         try:
             news = await self._directory.beat(self._heart.standing, held)
-            self._back()
+            self._claims.regain_sight()
             self._neighbours.see(news.peers, asyncio.get_running_loop().time())
             for call_id, owner in news.lost.items():
                 self._heart.lost(call_id, owner)
             await self._claims.catch_up(held.keys() - news.lost.keys())
             await self._bury_dead()
         except DirectoryError as error:
-            self._gone(error)
-
-    def _back(self) -> None:
-        if self._claims.is_away:
-            self._claims.is_away = False
-            logger.info("The directory of calls is back")
-
-    def _gone(self, error: DirectoryError) -> None:
-        if not self._claims.is_away:
-            self._claims.is_away = True
-            logger.warning("{}", error)
+            self._claims.lose_sight(error)
 
     async def _bury_dead(self) -> None:
         known = set(self._known_dead)
