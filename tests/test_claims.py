@@ -52,7 +52,7 @@ class Office:
     async def beat(self) -> Mapping[str, str | None]:
         held = self.claims.held
         lost = (await self.directory.beat(Standing(), held)).lost
-        self.claims.is_away = False
+        self.claims.regain_sight()
         await self.claims.catch_up(held.keys() - lost.keys())
         return lost
 
@@ -301,9 +301,11 @@ async def test_redis_comes_back_while_two_set_up_the_same_call(
         assert heard == Counter(pre_accept=1, accept=1)
 
 
+@pytest.mark.parametrize("first", ["ours", "theirs"])
 async def test_what_is_said_of_a_call_of_ours_while_redis_is_away_comes_late(
-    whatsapp: WhatsApp, phone: Phone, redis_server: RedisServer
+    whatsapp: WhatsApp, phone: Phone, redis_server: RedisServer, first: str
 ) -> None:
+    """Whichever process is the first to find Redis again."""
     whatsapp.meta.permissions.grant(phone.user)
     async with Deployment(whatsapp, over(redis_server)) as deployment:
         a, b = await deployment.add(), await deployment.add()
@@ -317,9 +319,40 @@ async def test_what_is_said_of_a_call_of_ours_while_redis_is_away_comes_late(
         whatsapp.meta.calls[ringing.id].pick_up()  # type: ignore[attr-defined]
         await whatsapp.meta.wait_delivery("accepted", ringing.id)
         assert not calling.done()
+        late, early = (b, a) if first == "ours" else (a, b)
+        late.line.hold()
         await redis_server.start()
+        told = early.line.asked.copy()
+        await until(lambda: early.line.asked["beat"] > told["beat"])
+        await until(lambda: early is a or early.line.asked["deliver"] > told["deliver"])
+        late.line.resume()
         assert (await calling).outcome is Outcome.ANSWERED
         await ringing.hang_up()
+
+
+async def test_nobody_waits_for_what_cannot_be_passed_on(
+    whatsapp: WhatsApp, redis_server: RedisServer
+) -> None:
+    async with Deployment(whatsapp, over(redis_server)) as deployment:
+        member = await deployment.add()
+        await redis_server.kill()
+        await is_away(member)
+        status = {"id": "wacid.SOMEBODYS", "type": "call", "status": "RINGING"}
+        await whatsapp.meta.deliver({"statuses": [status]})
+        await until(lambda: len(member.offered) == 1)
+        async with asyncio.timeout(30):
+            assert await member.adapter.drain()
+
+
+async def test_an_outage_that_a_call_notices_first_is_told(
+    offices: tuple[Office, Office], warnings: list[str]
+) -> None:
+    a, _ = offices
+    a.is_reachable = False
+    await a.claims.first("nonce", 60)
+    await a.claims.first("another", 60)
+    assert warnings[0].endswith("It is away.\n")
+    assert len(warnings) == 1
 
 
 async def test_a_redis_that_lost_its_memory_is_told_again(

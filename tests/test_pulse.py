@@ -151,6 +151,26 @@ async def test_a_call_that_a_dead_process_had_not_taken_yet_is_served_by_another
         assert (await heir.reports.next()).cause is Cause.CALLER_HUNG_UP
 
 
+async def test_nobody_ends_a_call_of_its_own_that_a_dead_process_had_too(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    board = Board()
+    dead = MemoryDirectory("dead", board)
+    async with Deployment(whatsapp, lambda node: MemoryDirectory(node, board)) as deployment:
+        member = await deployment.add()
+        call = await phone.dial()
+        await call.answered()
+        await dead.beat(Standing(), {})
+        await deployment.acquainted()
+        await dead.seize(call.id, HOLDING)
+        member.adapter.node_died("dead")
+        await deployment.acquainted()
+        assert member.calls == [call.id]
+        assert actions(whatsapp) == Counter(pre_accept=1, accept=1)
+        await call.hang_up()
+        assert (await member.reports.next()).cause is Cause.CALLER_HUNG_UP
+
+
 # Processes that come back
 
 
