@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from operator import itemgetter
 from typing import Any
 
 from pipecat_whatsapp.meta.events import Raw
@@ -26,30 +29,48 @@ def excerpt(body: bytes, ids: Collection[str]) -> bytes:
         body: A webhook that `parse_webhook` could read.
         ids: The ids of calls or messages.
     """
-    payload = _read(body)
-    entries = [
-        {**as_object(entry), "changes": changes}
-        for entry in items(payload, "entry")
-        if (changes := _changes(entry, ids))
-    ]
+    payload, places = _read(body), _places(body)
+    wanted = sorted({place for item_id in ids for place in places.get(item_id, ())})
+    entries = []
+    for number, places_there in itertools.groupby(wanted, itemgetter(0)):
+        entry = as_object(items(payload, "entry")[number])
+        changes = items(entry, "changes")
+        cut = [_cut(as_object(changes[place]), ids) for _, place in places_there]
+        entries.append({**entry, "changes": cut})
     return json.dumps({**payload, "entry": entries}, separators=(",", ":")).encode()
+
+
+# Of a batch of many calls both are asked for many times.
 
 
 @functools.lru_cache(maxsize=1)
 def _read(body: bytes) -> Raw:
-    """The webhook as an object; of a batch of many calls it is asked for many times."""
+    """The webhook as an object."""
     return as_object(json.loads(body, parse_int=bounded_int))
 
 
-def _changes(entry: Any, ids: Collection[str]) -> list[dict[str, Any]]:
-    cut = []
-    for change in map(as_object, items(as_object(entry), "changes")):
-        value = child(change, "value")
-        lists = {name: items(value, name) for name in _LISTS}
-        kept = {name: [item for item in lists[name] if _id(item) in ids] for name in _LISTS}
-        if name_of(change, "field") in _FIELDS and any(kept.values()):
-            cut.append({**change, "value": {**value, **kept, **_shared(value, lists, kept)}})
-    return cut
+@functools.lru_cache(maxsize=1)
+def _places(body: bytes) -> Mapping[str, list[tuple[int, int]]]:
+    """For each id the changes that tell of it: their entry's number, and their own in it."""
+    places: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, entry in enumerate(items(_read(body), "entry")):
+        for place, change in enumerate(map(as_object, items(as_object(entry), "changes"))):
+            if name_of(change, "field") in _FIELDS:
+                for item in _told(change):
+                    places[_id(item)].append((number, place))
+    return places
+
+
+def _told(change: Raw) -> list[Any]:
+    value = child(change, "value")
+    return [item for name in _LISTS for item in items(value, name)]
+
+
+def _cut(change: Raw, ids: Collection[str]) -> dict[str, Any]:
+    value = child(change, "value")
+    lists = {name: items(value, name) for name in _LISTS}
+    kept = {name: [item for item in lists[name] if _id(item) in ids] for name in _LISTS}
+    return {**change, "value": {**value, **kept, **_shared(value, lists, kept)}}
 
 
 def _shared(value: Raw, lists: _Lists, kept: _Lists) -> dict[str, Any]:
