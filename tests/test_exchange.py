@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -448,12 +449,15 @@ async def test_who_waits_at_the_second_process_and_hangs_up_is_forgotten(
 # One process alone
 
 
-async def test_a_flood_of_ends_of_unknown_calls_leaves_little(whatsapp: WhatsApp) -> None:
+@pytest.mark.parametrize("batch", [1, 5000])
+async def test_a_flood_of_ends_of_unknown_calls_leaves_little(
+    whatsapp: WhatsApp, batch: int
+) -> None:
     board = Board()
     async with Deployment(whatsapp, lambda node: MemoryDirectory(node, board)) as deployment:
         member = await deployment.add()
-        for number in range(10_000):
-            body = _terminate(whatsapp, f"wacid.{number}")
+        for first in range(0, 10_000, batch):
+            body = _terminates(whatsapp, range(first, first + batch))
             assert (await member.adapter.handle("POST", {}, _signed(body), body)).status == 200
         assert await member.adapter.drain(timeout=60)
         assert member.log.webhooks.count(("CallTerminate", "over")) == 10_000
@@ -461,12 +465,15 @@ async def test_a_flood_of_ends_of_unknown_calls_leaves_little(whatsapp: WhatsApp
         assert (member.log.began, member.offered) == ([], [])
 
 
-def _terminate(whatsapp: WhatsApp, call_id: str) -> bytes:
+def _terminates(whatsapp: WhatsApp, numbers: Iterable[int]) -> bytes:
     account, user = whatsapp.meta.account, User(user_id="DE.9")
-    facts = payloads.CallFacts(call_id, user, Direction.INBOUND)
-    value = payloads.terminate(account, facts, timestamp=1, start_time=None, error=None)
-    change = {"field": "calls", "value": value}
-    return payloads.serialise(payloads.envelope(account, [change]))
+    facts = (payloads.CallFacts(f"wacid.{n}", user, Direction.INBOUND) for n in numbers)
+    told = (
+        payloads.terminate(account, call, timestamp=1, start_time=None, error=None)
+        for call in facts
+    )
+    changes = [{"field": "calls", "value": value} for value in told]
+    return payloads.serialise(payloads.envelope(account, changes))
 
 
 def _signed(body: bytes) -> dict[str, str]:

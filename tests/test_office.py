@@ -9,7 +9,9 @@ import pytest
 from bots import PlainBot
 from conftest import until
 from deployment import Deployment, Member, brisk
+from pipecat_whatsapp.calls.law import State
 from pipecat_whatsapp.calls.outcome import Cause
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
@@ -67,6 +69,22 @@ async def test_a_process_that_is_late_is_hindered_and_refuses(
         call = await phone.dial()
         assert await call.ended() == "rejected"
         assert (await member.reports.next()).cause is Cause.OVERLOADED
+
+
+async def test_of_more_calls_at_once_than_fit_as_many_as_fit_are_served(
+    whatsapp: WhatsApp,
+) -> None:
+    async with Deployment(whatsapp) as deployment:
+        member = await deployment.add(max_calls=3)
+        whatsapp.meta.faults.hold()
+        phones = [await whatsapp.phone(User(user_id=f"DE.{number}")) for number in range(8)]
+        for phone in phones:
+            await phone.dial()
+        await whatsapp.meta.release(batch=True)
+        await until(lambda: member.reports.qsize() == 5)
+        await until(lambda: [call.state for call in member.adapter.calls] == [State.ACTIVE] * 3)
+        heard = Counter(request.action for request in whatsapp.meta.requests)
+        assert heard == Counter(pre_accept=3, accept=3, reject=5)
 
 
 async def test_a_limit_that_is_lifted_takes_calls_again(whatsapp: WhatsApp, phone: Phone) -> None:
