@@ -111,6 +111,7 @@ class Call:
 
     Attributes:
         began_at: When it began here, Unix seconds.
+        is_admitted: Whether it has its place among those that may run at one time.
         ice_up_after: When ICE was up, seconds since its beginning; None before.
     """
 
@@ -137,6 +138,7 @@ class Call:
         self.deeplink_payload = deeplink_payload
         self.biz_opaque_callback_data = biz_opaque_callback_data
         self.began_at = time.time()
+        self.is_admitted = False
         self.ice_up_after: float | None = None
         self.cause: Cause | None = None
         self.detail = ""

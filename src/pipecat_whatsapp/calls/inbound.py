@@ -69,7 +69,7 @@ class InboundSession(CallSession):
         if self.call.is_over:
             return
         self._after(self._deadline - self._loop.time(), self._deadline_passed)
-        if (refusal := self._desk.refusal(self.call)) is not None:
+        if (refusal := self._desk.admit(self.call)) is not None:
             self.hang_up(refusal)
         elif await self._is_welcome():
             await self._answer()

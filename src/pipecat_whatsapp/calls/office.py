@@ -127,12 +127,22 @@ class Office:
             host=self._host,
         )
 
-    def refusal(self, call: Call | None = None) -> Cause | None:
-        """Why a further call, or this one of those that run, is not taken now; or None."""
+    def refusal(self) -> Cause | None:
+        """Why a further call is not taken now; or None."""
+        return self._refusal_beside(len(self.calls))
+
+    def admit(self, call: Call) -> Cause | None:
+        """Give a call that has begun its place. Returns why there is none, or None."""
+        # Of those that have not been decided on yet, most may be refused, or another's.
+        refusal = self._refusal_beside(sum(c.is_admitted for c in self.calls))
+        call.is_admitted = refusal is None
+        return refusal
+
+    def _refusal_beside(self, calls: int) -> Cause | None:
         if self.is_draining:
             return Cause.SHUTDOWN
         limit, max_lag = self.config.max_calls, self.config.max_lag
-        if limit is not None and len([c for c in self.calls if c is not call]) >= limit:
+        if limit is not None and calls >= limit:
             return Cause.BUSY
         if max_lag is not None and self._lag.mean > max_lag:
             return Cause.OVERLOADED

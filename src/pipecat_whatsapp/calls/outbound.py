@@ -184,7 +184,7 @@ class OutboundSession(CallSession):
     async def _begin(self) -> None:
         """Write the offer."""
         self._after(self._order.ring_timeout, self._rang_out)
-        if (refusal := self._desk.refusal(self.call)) is not None:
+        if (refusal := self._desk.admit(self.call)) is not None:
             self.hang_up(refusal, "no further call is taken now")
             return
         self._connection, self._offer = await make_offer(

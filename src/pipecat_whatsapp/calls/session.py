@@ -46,8 +46,12 @@ class Desk(Protocol):
     cli_args: argparse.Namespace | None
     hooks: Hooks
 
-    def refusal(self, call: Call | None = None) -> Cause | None:
-        """Why a further call, or this one of those that run, is not taken now; or None."""
+    def refusal(self) -> Cause | None:
+        """Why a further call is not taken now; or None."""
+        ...
+
+    def admit(self, call: Call) -> Cause | None:
+        """Give a call that has begun its place. Returns why there is none, or None."""
         ...
 
 
