@@ -29,11 +29,16 @@ class Outcome:
 
 
 class Command:
-    """A command that runs."""
+    """A command that runs.
+
+    Its standard error is read all the time: who writes much of it is not held up.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
         self._process = process
         self._output = ""
+        self._complaint = asyncio.create_task(process.stderr.read())
 
     @property
     def pid(self) -> int:
@@ -59,18 +64,27 @@ class Command:
 
     async def ends(self) -> Outcome:
         """Wait until it has ended."""
+        assert self._process.stdout is not None
         async with asyncio.timeout(PATIENCE):
-            output, complaint = await self._process.communicate()
-        assert self._process.returncode is not None
-        text = self._output + output.decode()
-        return Outcome(self._process.returncode, text, complaint.decode())
+            output = await self._process.stdout.read()
+            complaint = await self._complaint
+            code = await self._process.wait()
+        return Outcome(code, self._output + output.decode(), complaint.decode())
+
+    async def clean_up(self) -> None:
+        """End it if it is left behind."""
+        if self._process.returncode is None:
+            self._process.terminate()
+            await self.ends()
+        self._complaint.cancel()
+        await asyncio.wait({self._complaint})
 
 
 @asynccontextmanager
 async def running(
     *arguments: object, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Command]:
-    """Run Python with arguments; it is killed if it is left behind."""
+    """Run Python with arguments; it is ended if it is left behind."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *map(str, arguments),
@@ -78,12 +92,11 @@ async def running(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    command = Command(process)
     try:
-        yield Command(process)
+        yield command
     finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.communicate()
+        await command.clean_up()
 
 
 async def run(*arguments: object, environment: Mapping[str, str] | None = None) -> Outcome:
