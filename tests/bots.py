@@ -29,7 +29,7 @@ class PlainBot:
     """
 
     def __init__(
-        self, *, ready: bool = True, stay: bool = False, error: Exception | None = None
+        self, *, ready: bool = True, stay: bool = False, error: BaseException | None = None
     ) -> None:
         self.started: list[WhatsAppRunnerArguments] = []
         self.running = 0

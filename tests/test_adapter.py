@@ -87,6 +87,17 @@ async def test_unsigned_bodies_get_401_and_are_never_parsed(
         assert await adapter.drain(timeout=1.0)
 
 
+async def test_a_reason_to_refuse_requests_is_one_warning(
+    whatsapp: WhatsApp, warnings: list[str]
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    for headers in ({}, {}, {"X-Hub-Signature-256": "sha256=" + "0" * 64}):
+        await adapter.handle("POST", {}, headers, EMPTY)
+        await adapter.handle_dial(headers, EMPTY)
+    assert len(warnings) == 4
+    assert sum("Refused a webhook request" in line for line in warnings) == 2
+
+
 async def test_the_signature_header_may_come_in_any_case(whatsapp: WhatsApp) -> None:
     adapter = await whatsapp.serve(PlainBot())
     for name in ("X-Hub-Signature-256", "x-hub-signature-256", "X-HUB-SIGNATURE-256"):
@@ -198,13 +209,16 @@ async def test_every_call_of_a_batch_is_served(whatsapp: WhatsApp) -> None:
     assert {args.call.user.user_id for args in bot.started} == {"DE.0", "DE.1", "DE.2"}
 
 
-async def test_a_hook_that_raises_spoils_no_other_event(whatsapp: WhatsApp) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a bug of the application"), SystemExit(0)])
+async def test_a_hook_that_raises_spoils_no_other_event(
+    whatsapp: WhatsApp, error: BaseException
+) -> None:
     seen: list[str] = []
 
     async def hook(event: Event) -> None:
         assert isinstance(event, MessageReceived)
         seen.append(event.message_id)
-        raise RuntimeError("a bug of the application")
+        raise error
 
     adapter = await whatsapp.serve(PlainBot(), on_webhook_event=hook)
     messages = [{"id": f"wamid.{i}", "from": "4915550002222", "type": "text"} for i in range(3)]
@@ -387,11 +401,12 @@ async def test_the_hook_may_pick_another_bot(whatsapp: WhatsApp, phone: Phone) -
     assert (len(special.started), len(usual.started)) == (1, 1)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a bug of the application"), SystemExit(0)])
 async def test_a_hook_that_raises_rejects_the_call(
-    whatsapp: WhatsApp, phone: Phone, reports: Reports
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, error: BaseException
 ) -> None:
     async def hook(call: Call) -> None:
-        raise RuntimeError("a bug of the application")
+        raise error
 
     await whatsapp.serve(PlainBot(), on_incoming_call=hook, on_call_ended=reports)
     call = await phone.dial()
@@ -672,7 +687,7 @@ async def test_a_call_that_a_process_was_handed_as_it_left_is_served_by_another(
         call = await phone.dial()
         await until(lambda: ("CallConnect", "sent on") in full.log.webhooks)
         other = await deployment.add()
-        await until(lambda: len(leaving.line.news[-1].peers) == 3)
+        await deployment.acquainted()
         await leaving.adapter.close()
         await call.answered()
         assert other.calls == [call.id]

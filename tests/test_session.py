@@ -418,6 +418,15 @@ async def test_a_bot_that_raises_at_the_start_rejects_the_call(
     assert (report.cause, report.detail) == (Cause.BOT_FAILED, "the bot raised RuntimeError")
 
 
+async def test_a_bot_that_exits_ends_its_own_call_only(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    await whatsapp.serve(PlainBot(error=SystemExit(0)), on_call_ended=reports)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    assert (await reports.next()).detail == "the bot raised SystemExit"
+
+
 async def test_a_bot_that_raises_later_ends_the_call(
     whatsapp: WhatsApp, phone: Phone, reports: Reports
 ) -> None:

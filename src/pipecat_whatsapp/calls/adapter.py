@@ -99,6 +99,7 @@ class WebhookAdapter:
         )
         self._door = DialDoor(self._office.claims.first)
         self._beside = Background()
+        self._refusals: set[str] = set()
 
     async def __aenter__(self) -> WebhookAdapter:
         await self.start()
@@ -145,7 +146,7 @@ class WebhookAdapter:
                 self._office.tasks(self._office.take(body))
                 return plain(200, "")
         except WebhookError as error:
-            logger.warning("Refused a webhook request: {}", error)
+            self._log_refusal(f"Refused a webhook request: {error}")
             self._office.observers.webhook("request", str(error.status))
             return plain(error.status, str(error))
         return plain(405, "Only GET and POST are served here.")
@@ -161,8 +162,13 @@ class WebhookAdapter:
             self._check(headers, body)
             return await self._door.serve(body, self.call)
         except WebhookError as error:
-            logger.warning("Refused a request to place a call: {}", error)
+            self._log_refusal(f"Refused a request to place a call: {error}")
             return plain(error.status, str(error))
+
+    def _log_refusal(self, words: str) -> None:
+        """Warn of it once: strangers shall not fill the log."""
+        logger.log("DEBUG" if words in self._refusals else "WARNING", "{}", words)
+        self._refusals.add(words)
 
     def _check(self, headers: Mapping[str, str], body: bytes) -> None:
         if len(body) > MAX_BODY_BYTES:

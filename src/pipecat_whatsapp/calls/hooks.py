@@ -34,7 +34,8 @@ async def guarded(hook: Awaitable[None], name: str) -> None:
     """Await an application's hook; what it raises is its own affair."""
     try:
         await hook
-    except Exception:  # noqa: BLE001 - an application's hook may raise anything
+    # An exit would end the calls of all others.
+    except (Exception, SystemExit):  # noqa: BLE001 - an application's hook may raise anything
         logger.exception("{} raised", name)
 
 

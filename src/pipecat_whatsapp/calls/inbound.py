@@ -103,7 +103,7 @@ class InboundSession(CallSession):
             return True
         try:
             decision = await hook(self.call)
-        except Exception as error:  # noqa: BLE001 - an application's hook may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything
             logger.exception("on_incoming_call raised; the call is rejected")
             self.hang_up(Cause.BOT_FAILED, f"on_incoming_call raised {type(error).__name__}")
             return False

@@ -227,7 +227,7 @@ class CallSession(ABC):
             await self._bot(
                 runner_arguments(self.call, self._connection, self.contact, self._desk.cli_args)
             )
-        except Exception as error:  # noqa: BLE001 - a bot may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a bot may raise anything
             logger.exception("The bot raised; the call ends")
             self.hang_up(Cause.BOT_FAILED, f"the bot raised {type(error).__name__}")
         else:
