@@ -300,9 +300,9 @@ async def test_calls_spread_over_the_processes(whatsapp: WhatsApp, join: Join) -
         await deployment.acquainted()
         calls = await dial_many(whatsapp, 9)
         await asyncio.gather(*(call.answered() for call in calls))
-        shares = sorted(len(member.calls) for member in members)
+        shares = [len(member.calls) for member in members]
         assert sum(shares) == 9
-        assert shares[0] >= 2
+        assert min(shares) > 0
         assert actions(whatsapp)["reject"] == 0
 
 

@@ -51,7 +51,7 @@ def reported(*members: Member) -> int:
 @pytest.mark.usefixtures("impatient")
 async def test_the_calls_of_a_dead_process_are_ended_once(whatsapp: WhatsApp, join: Join) -> None:
     async with Deployment(whatsapp, join) as deployment:
-        dead, *others = [await deployment.add() for _ in range(3)]
+        dead, *others = [await deployment.add(max_calls=limit) for limit in (None, 0, 0)]
         deployment.route(dead)
         users = [User(user_id=f"DE.{number}") for number in range(3)]
         calls = [await (await whatsapp.phone(user)).dial() for user in users]
