@@ -228,12 +228,13 @@ def draw(figure: matplotlib.figure.Figure, outcome: Outcome) -> None:
     ]
     figure.set_size_inches(15, 9)
     panels = figure.subplots(3, -(-len(series) // 3), squeeze=False).flat
-    for panel, (watched, place, records) in zip(panels, series, strict=False):
-        minutes = [record.at / 60 for record in records]
-        panel.plot(minutes, [record.values()[place] for record in records], ".")
+    for (watched, place, records), panel in zip(series, panels, strict=False):
+        points = _numbers([(record.at / 60, record.values()[place]) for record in records])
+        panel.plot([at for at, _ in points], [value for _, value in points], ".")
         panel.set_title(watched.name, fontsize="small")
         panel.set(xlabel="min", xlim=0)
-        panel.set_ylim(bottom=min(0, panel.get_ylim()[0]))
+        values = [0.0, *(value for _, value in points)]
+        panel.set_ylim(1.1 * min(values), 1.1 * max(values) or 1)
     for panel in panels:
         panel.set_axis_off()
 
