@@ -47,6 +47,11 @@ def main() -> None:
         sys.exit(3)
     if "loads" in behaviour:
         signal.pause()
+    if "forks" in behaviour and not (child := os.fork()):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pause()
+    elif "forks" in behaviour:
+        note(f"child: {child}")
     end.sendall(encode(Ready()))
     note("ready")
     for message in _messages(end):

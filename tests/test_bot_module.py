@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.serving.bot_module import HOOKS, BotModule, load_bot
 
@@ -51,8 +52,9 @@ async def test_the_region_may_be_told_with_and_without_await(write: Write, kind:
 
 
 def test_observers_are_found(write: Write) -> None:
-    module = load(write(BOT + "observers = ['one', 'two']\n"))
-    assert list(module.observers) == ["one", "two"]
+    text = "from pipecat_whatsapp import Observer\nobservers = [Observer(), Observer()]\n"
+    module = load(write(text + BOT))
+    assert [type(observer) for observer in module.observers] == [Observer, Observer]
     assert list(load(write(BOT, "other_bot.py")).observers) == []
 
 
@@ -85,6 +87,8 @@ def test_the_bots_own_arguments(write: Write) -> None:
         ("", "has no function bot"),
         ("bot = 3\n", "bot in some_bot.py is no function"),
         (BOT + "region = 'eu'\n", "region in some_bot.py is no function"),
+        (BOT + "observers = ['one']\n", "observers in some_bot.py is no list of instances"),
+        (BOT + "def observers(): ...\n", "observers in some_bot.py is no list of instances"),
         ("import no_such_package\n", "could not be loaded .ModuleNotFoundError"),
         ("def (\n", "could not be loaded .SyntaxError"),
         ("import sys; sys.exit('no key')\n", "could not be loaded .SystemExit: no key"),

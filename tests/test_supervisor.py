@@ -174,12 +174,22 @@ async def test_the_heir_of_the_only_worker_hears_of_its_death(start: Start) -> N
     await parent.notes_of(f"dead: {dying['node']}", 1)
 
 
-async def test_a_worker_that_ends_by_itself_is_replaced_and_nobody_is_dead(start: Start) -> None:
+async def test_a_worker_that_exits_unasked_has_died_whatever_its_code(start: Start) -> None:
     parent = start(workers=2)
     ending, _ = await parent.notes_of("ready", 2)
     os.kill(ending["pid"], signal.SIGUSR2)
     await parent.notes_of("ready", 3)
-    assert not [note for note in parent.notes if note["word"].startswith("dead")]
+    await parent.notes_of(f"dead: {ending['node']}", 1)
+
+
+async def test_children_of_a_dead_worker_do_not_hold_up_its_heir(start: Start) -> None:
+    parent = start("forks", workers=1)
+    (dying,) = await parent.notes_of("ready", 1)
+    os.kill(dying["pid"], signal.SIGKILL)
+    await parent.notes_of("ready", 2)
+    for note in parent.notes:
+        if note["word"].startswith("child: "):
+            os.kill(int(note["word"].split()[1]), signal.SIGKILL)
 
 
 async def test_workers_that_never_got_ready_end_the_parent_with_their_own_words(
@@ -218,7 +228,51 @@ async def test_a_worker_that_does_not_end_is_killed(
     parent = start("stays", "deaf", workers=1, drain_timeout=0.0)
     await parent.notes_of("ready", 1)
     parent.signal()
+    with pytest.raises(WhatsAppError, match="before all calls had come to their ends"):
+        await parent.ends()
+
+
+async def test_a_death_in_the_end_is_no_good_end(start: Start, warnings: list[str]) -> None:
+    parent = start("stays", workers=2)
+    dying, other = await parent.notes_of("ready", 2)
+    parent.signal()
+    await parent.notes_of("drain", 2)
+    os.kill(dying["pid"], signal.SIGKILL)
+    await until(lambda: any("ended by SIGKILL" in line for line in warnings))
+    os.kill(other["pid"], signal.SIGUSR2)
+    with pytest.raises(WhatsAppError, match="before all calls had come to their ends"):
+        await parent.ends()
+
+
+async def test_a_terminal_that_closes_lets_calls_come_to_their_ends(start: Start) -> None:
+    parent = start("stays", workers=1)
+    (ending,) = await parent.notes_of("ready", 1)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await parent.notes_of("drain", 1)
+    os.kill(ending["pid"], signal.SIGUSR2)
     await parent.ends()
+    assert not parent.noted("close")
+
+
+async def test_a_terminal_that_closes_matters_not_to_who_ignores_it(start: Start) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        parent = start(workers=1)
+        await parent.notes_of("ready", 1)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def test_a_worker_that_loads_its_bot_for_ever_is_killed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.LOADING_SECONDS", 1.0)
+    parent = start("loads", workers=1)
+    with pytest.raises(WhatsAppError, match="did not load its bot in 1 s"):
+        await parent.ends()
 
 
 async def test_a_worker_that_says_nothing_any_more_is_killed_and_replaced(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,14 @@ import typer
 
 from pipecat_whatsapp.commands import environment, terminal
 from pipecat_whatsapp.errors import ConfigError, WhatsAppError
+from pipecat_whatsapp.serving.descriptors import open_missing_streams
 
 if TYPE_CHECKING:
     from pipecat_whatsapp.serving.settings import Plan, Settings
 
 REDIS_URL = "WHATSAPP_REDIS_URL"
+
+_PATH = re.compile(r"/[^\s?#{}]*")
 
 DOORS = 2
 """Processes that serve webhooks where each call has a process of its own."""
@@ -86,7 +90,7 @@ def serve(
             help="A process whose event loop was later than this, on average over 5 s, takes no "
             "further call: it would spoil the others.",
         ),
-    ] = 0.02,
+    ] = 0.01,
     drain_timeout: Annotated[
         float,
         typer.Option(
@@ -142,6 +146,7 @@ def serve(
     on_webhook_event, on_call_ended, region, readyz and observers. /livez and /readyz answer probes.
     """
     try:
+        open_missing_streams()
         environ = environment.load(env_file)
         from pipecat_whatsapp.serving import deployment
         from pipecat_whatsapp.serving.logs import set_up_logging
@@ -213,7 +218,7 @@ def _plan_per_call(settings: Settings, doors: int, warm: int) -> Plan:
 
 
 def _absolute(path: str) -> str:
-    if not path.startswith("/") or path in ("/livez", "/readyz") or {"{", "}"} & set(path):
+    if not _PATH.fullmatch(path) or path in ("/livez", "/readyz"):
         raise ConfigError(f"{path!r} cannot be the webhooks' path: write one such as /whatsapp.")
     return path
 

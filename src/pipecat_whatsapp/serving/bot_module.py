@@ -71,7 +71,8 @@ def load_bot(path: Path, arguments: Sequence[str] = ()) -> BotModule:
         arguments: For the module's own `parser`, an `argparse.ArgumentParser`.
 
     Raises:
-        ConfigError: The file cannot be loaded, has no bot, or does not know the arguments.
+        ConfigError: The file cannot be loaded, has no bot, has something else under the name of a
+            hook, or does not know the arguments.
     """
     module = _imported(path)
     if not hasattr(module, "bot"):
@@ -88,8 +89,18 @@ def load_bot(path: Path, arguments: Sequence[str] = ()) -> BotModule:
         functions["region"] = _awaitable(functions["region"])
     return BotModule(
         cli_args=_parsed(module, path.name, arguments),
-        observers=getattr(module, "observers", ()),
+        observers=_observers(module, path.name),
         **functions,
+    )
+
+
+def _observers(module: ModuleType, name: str) -> Sequence[Observer]:
+    found = getattr(module, "observers", ())
+    if isinstance(found, list | tuple) and all(isinstance(each, Observer) for each in found):
+        return found
+    raise ConfigError(
+        f"observers in {name} is no list of instances of Observer, but it is where they are looked "
+        "for: write observers = [MyObserver()], or rename it."
     )
 
 

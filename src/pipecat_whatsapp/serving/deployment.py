@@ -12,12 +12,10 @@ from tempfile import TemporaryDirectory
 from loguru import logger
 
 from pipecat_whatsapp.errors import ConfigError
-from pipecat_whatsapp.serving.front import served, url_of
+from pipecat_whatsapp.serving.descriptors import raise_limit
+from pipecat_whatsapp.serving.front import BACKLOG, served, url_of
 from pipecat_whatsapp.serving.settings import Plan
 from pipecat_whatsapp.serving.supervisor import Supervisor
-
-BACKLOG = 1024
-"""Connections that wait until a worker takes them."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -56,10 +54,11 @@ async def run(plan: Plan, address: Address, figures: Address | None = None) -> N
         figures: Where Prometheus finds `/metrics`; None for nowhere.
 
     Raises:
-        WhatsAppError: An address is in use, or no worker can work.
+        WhatsAppError: An address is in use, no worker can work, or calls were cut in the end.
     """
     if sys.platform == "win32":
         raise ConfigError("Windows cannot share a socket among processes: serve on Linux or macOS.")
+    raise_limit()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_bound(address))
         if figures is not None:

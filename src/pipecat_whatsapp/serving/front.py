@@ -11,6 +11,8 @@ from typing import cast
 
 from aiohttp import web
 
+from pipecat_whatsapp.serving import descriptors
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -19,13 +21,17 @@ class Limits:
     Parameters:
         header_timeout: Seconds in which a request's head must have come.
         linger: Seconds in which the rest of a refused body is read and forgotten.
-        connections: Connections at one time, in one process; further ones are closed.
+        connections: Connections at one time, in one process, and never more than a quarter of its
+            file descriptors: calls need some. Further ones are closed.
     """
 
     header_timeout: float = 10.0
     linger: float = 2.0
     connections: int = 1000
 
+
+BACKLOG = 1024
+"""Connections that wait until a process takes them."""
 
 SHUTDOWN_TIMEOUT = 2.0
 """Seconds that answers which are under way get in the end."""
@@ -58,23 +64,19 @@ async def served(
     await runner.setup()
     server = cast(web.Server, runner.server)
 
+    most = min(limits.connections, descriptors.limit() // 4)
+
     def protocol() -> asyncio.Protocol:
-        return server() if len(server.connections) < limits.connections else _TurnedAway()
+        return server() if len(server.connections) < most else _TurnedAway()
 
     listener.setblocking(False)
-    listening = await asyncio.get_running_loop().create_server(protocol, sock=listener)
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(protocol, sock=listener, backlog=BACKLOG)
     try:
         yield
     finally:
         listening.close()
         await runner.cleanup()
-
-
-def inherited(descriptor: int) -> socket.socket:
-    """A socket of the parent process, which our own children do not inherit again."""
-    found = socket.socket(fileno=descriptor)
-    found.set_inheritable(False)
-    return found
 
 
 def url_of(listener: socket.socket, path: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp.http import HttpProcessingError
 from loguru import logger
@@ -26,6 +28,22 @@ def set_up_logging(level: str, *, as_json: bool) -> None:
     # The values of variables, which loguru would show in tracebacks, hold secrets.
     logger.add(sys.stderr, level=level, format=FORMAT, serialize=as_json, diagnose=False)
     logging.basicConfig(handlers=[_ToLoguru()], level=logging.WARNING, force=True)
+
+
+@contextmanager
+def default_log_removable() -> Iterator[None]:
+    """Let a file call `logger.remove(0)`, as many do: loguru's own handler has gone already."""
+    remove = logger.remove
+
+    def remove_unless_gone(handler_id: int | None = None) -> None:
+        if handler_id != 0:
+            remove(handler_id)
+
+    logger.remove = remove_unless_gone  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del logger.remove
 
 
 class _ToLoguru(logging.Handler):

@@ -16,6 +16,9 @@ from pipecat_whatsapp.serving.settings import Assignment, Role, Settings
 # The folder in which we were started may hold modules of any name.
 COMMAND = (sys.executable, "-P", "-m", "pipecat_whatsapp.serving.start")
 
+LAST_WORDS_SECONDS = 1.0
+"""Seconds in which what a process said before its death is read."""
+
 
 class WorkerProcess:
     """A worker that is to be started, runs, or has ended.
@@ -95,9 +98,20 @@ class WorkerProcess:
     async def messages(self) -> AsyncIterator[Message]:
         """What it says, until it ends."""
         assert self._channel is not None  # noqa: S101 - it was started
-        async for message in self._channel:
-            self.heard_at = time.monotonic()
-            yield message
+        closing = asyncio.create_task(self._close_in_the_end())
+        try:
+            async for message in self._channel:
+                self.heard_at = time.monotonic()
+                yield message
+        finally:
+            closing.cancel()
+
+    async def _close_in_the_end(self) -> None:
+        """Close the channel soon after its death: children of it may hold the far end open."""
+        assert self._process is not None  # noqa: S101 - it was started
+        await self._process.wait()
+        await asyncio.sleep(LAST_WORDS_SECONDS)
+        self.hang_up()
 
     async def ended(self) -> int:
         """Wait until it has ended; returns its exit code."""
@@ -111,6 +125,11 @@ class WorkerProcess:
         """Say no more: as if the parent had died."""
         if self._channel is not None:
             self._channel.close()
+
+    def fail(self, why: str) -> None:
+        """End it at once because it has failed; does nothing when it has ended."""
+        self.failure = self.failure or why
+        self.kill()
 
     def kill(self) -> None:
         """End it at once; does nothing when it has ended."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipecat_whatsapp.errors import WhatsAppError
 from pipecat_whatsapp.serving.channel import Failed, encode
-from pipecat_whatsapp.serving.front import inherited
-from pipecat_whatsapp.serving.logs import set_up_logging
+from pipecat_whatsapp.serving.descriptors import inherited, keep_from_forks
+from pipecat_whatsapp.serving.logs import default_log_removable, set_up_logging
 from pipecat_whatsapp.serving.settings import Assignment
 
 
@@ -20,6 +20,9 @@ def main() -> None:
     _leave_signals_to_parent()
     assignment = Assignment.from_json(sys.stdin.read())
     settings, end = assignment.settings, inherited(assignment.channel)
+    listener = None if assignment.listener is None else inherited(assignment.listener)
+    channel = end.dup()
+    keep_from_forks(*filter(None, (end, channel, listener)))
     set_up_logging(settings.log_level, as_json=settings.json_logs)
     try:
         # Only now, because pipecat has something to log when it is imported.
@@ -27,20 +30,27 @@ def main() -> None:
         from pipecat_whatsapp.serving.worker import serve
 
         sys.argv = [settings.bot, *settings.arguments]
-        module = load_bot(Path(settings.bot), settings.arguments)
+        if settings.figures:
+            from pipecat_whatsapp.serving.figures import count_in
+
+            count_in(settings.figures, assignment.seat)
+        with default_log_removable():
+            module = load_bot(Path(settings.bot), settings.arguments)
+        # What the file has set up is for running it alone.
+        set_up_logging(settings.log_level, as_json=settings.json_logs)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(assignment, module, end.dup()))
+            runner.run(serve(assignment, module, channel, listener))
     except WhatsAppError as error:
         end.sendall(encode(Failed(str(error))))
         sys.exit(1)
 
 
 def _leave_signals_to_parent() -> None:
-    """Ctrl-C, and systemd, reach every process; the parent knows what is to be done.
+    """Ctrl-C, a terminal's end, and systemd, reach every process; the parent knows what to do.
 
     A signal with a handler, unlike one that is ignored, is as usual in programs that a bot starts.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 

@@ -42,8 +42,13 @@ GOOD_AGE = 60.0
 HUNG_SECONDS = 60.0
 """Seconds after which a worker that says nothing is killed: its event loop hangs for good."""
 
+LOADING_SECONDS = 300.0
+"""Seconds in which a worker must have loaded its bot, models and all."""
+
 CLOSE_PATIENCE = 30.0
 """Seconds beyond all time-outs until a worker that was told to end is killed."""
+
+CALLS_CUT = "A worker process died before all calls had come to their ends: see the log above."
 
 
 class Staff(Protocol):
@@ -70,7 +75,8 @@ def missing(plan: Plan, workers: Collection[Staff]) -> list[Role]:
 class Supervisor:
     """Runs workers until it is told to end, by SIGTERM or SIGINT.
 
-    The first signal lets running calls come to their ends, the second does not.
+    The first signal lets running calls come to their ends, the second does not. SIGHUP, of a
+    terminal that closes, is as the first.
 
     Args:
         plan: What to keep running.
@@ -96,12 +102,15 @@ class Supervisor:
         """Keep workers running until the end.
 
         Raises:
-            WhatsAppError: No worker ever got ready; in its own words.
+            WhatsAppError: No worker ever got ready, in its own words; or calls were cut in the end.
         """
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self._signalled)
+        handlers = {signal.SIGINT: self._signalled, signal.SIGTERM: self._signalled}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # As nohup has it.
+            # A terminal that closes may say so more than once.
+            handlers[signal.SIGHUP] = self._drain
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             # Ends when all workers have ended, and none is replaced.
             async with asyncio.TaskGroup() as self._minding:
@@ -109,7 +118,7 @@ class Supervisor:
                 self._look_after(loop.time())
         finally:
             self._next_look.cancel()
-            for number in signals:
+            for number in handlers:
                 loop.remove_signal_handler(number)
         if self._failure:
             raise WhatsAppError(self._failure)
@@ -136,10 +145,12 @@ class Supervisor:
         code = await self._lived(worker)
         self._forget_figures(worker)
         has_served, worker.is_ready = worker.is_ready, False
-        if code:
+        # A process of one call ends with it; of any other, nobody knows what it has left undone.
+        has_died = code != 0 or (worker.role is not Role.CALL and not self._ending.is_set())
+        if has_died:
             self._tell_of_death(worker.node)
-        if code or not has_served:
-            await self._mourn(worker, code)
+        if has_died or not has_served:
+            await self._mourn(worker, code, has_served=has_served)
         self._workers.discard(worker)
         self._fill()
         self._close_doors()
@@ -184,11 +195,14 @@ class Supervisor:
         logger.info("WhatsApp calls are served at {} by {} processes", url, len(ready))
         tell_systemd("READY=1")
 
-    async def _mourn(self, worker: WorkerProcess, code: int) -> None:
+    async def _mourn(self, worker: WorkerProcess, code: int, *, has_served: bool) -> None:
         """Note that a worker has died, and wait until it is wise to replace it."""
-        if self._ending.is_set():
-            return
         why = worker.failure or _epitaph(code)
+        if self._ending.is_set():
+            if has_served:
+                logger.error("{} Its calls, if it had any, were cut.", why)
+                self._failure = self._failure or CALLS_CUT
+            return
         if not self._was_ready:
             self._give_up(why)
             return
@@ -199,14 +213,15 @@ class Supervisor:
             await asyncio.wait_for(self._ending.wait(), pause)
 
     def _look_after(self, due: float) -> None:
-        """Kill the workers whose event loops hang, every few seconds."""
+        """Kill the workers that hang, every few seconds."""
         loop = asyncio.get_running_loop()
         # Who was away itself has not heard what was said meanwhile.
         if loop.time() - due < ALIVE_SECONDS:
             for worker in self._workers:
-                if worker.is_ready and time.monotonic() - worker.heard_at > HUNG_SECONDS:
-                    logger.error("A worker process has hung for {:g} s: it is killed", HUNG_SECONDS)
-                    worker.kill()
+                if not worker.is_ready and worker.age > LOADING_SECONDS:
+                    worker.fail(f"A worker process did not load its bot in {LOADING_SECONDS:g} s.")
+                elif worker.is_ready and time.monotonic() - worker.heard_at > HUNG_SECONDS:
+                    worker.fail(f"A worker process hung for {HUNG_SECONDS:g} s, and was killed.")
         due = loop.time() + ALIVE_SECONDS
         self._next_look = loop.call_at(due, self._look_after, due)
 
@@ -231,6 +246,11 @@ class Supervisor:
         if self._ending.is_set():
             logger.warning("Told to end for the second time: all calls end now")
             self._end(Close(), CLOSE_PATIENCE)
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
+        if self._ending.is_set():
             return
         settings = self._plan.settings
         patience = settings.drain_timeout + settings.goodbye_timeout
@@ -250,7 +270,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.is_ready:
                 worker.send(order)
-                loop.call_later(patience, worker.kill)
+                loop.call_later(patience, worker.fail, "A worker process did not end in time.")
             else:
                 worker.kill()
         self._close_doors()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib.util import find_spec
@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from loguru import logger
 
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
+from pipecat_whatsapp.calls.bot import Decision, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.directory import CallDirectory
 from pipecat_whatsapp.calls.observer import Observer
@@ -29,7 +30,7 @@ from pipecat_whatsapp.serving.channel import (
     NodeDied,
     Ready,
 )
-from pipecat_whatsapp.serving.front import inherited, served
+from pipecat_whatsapp.serving.front import served
 from pipecat_whatsapp.serving.settings import Assignment, Role, Settings
 
 ROOM_PATIENCE = 10.0
@@ -43,17 +44,32 @@ class Worker:
         assignment: What it is told.
         module: The bot.
         channel: To its parent.
+        listener: Where webhooks come to; None where none do.
     """
 
-    def __init__(self, assignment: Assignment, module: BotModule, channel: Channel) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        module: BotModule,
+        channel: Channel,
+        listener: socket.socket | None,
+    ) -> None:
         self._assignment = assignment
         self._settings = assignment.settings
         self._module = module
         self._channel = channel
+        self._listener = listener
         self._ending = asyncio.Event()
         self._closing = asyncio.Event()
-        self._is_orphan = False
-        self._adapter = _adapter(assignment, module, self._observers())
+        self._orphaned = asyncio.Event()
+        if assignment.role is Role.CALL:
+            only = OnlyCall(module.on_incoming_call, self._only_call_began, self._ending.set)
+            module = replace(
+                module,
+                on_incoming_call=only.on_incoming_call,
+                observers=[*module.observers, only],
+            )
+        self._adapter = _adapter(assignment, module)
 
     async def run(self) -> None:
         """Serve until the end.
@@ -68,19 +84,16 @@ class Worker:
                 await self._open(front)
                 self._channel.send(Ready())
                 await self._ending.wait()
-                if self._is_orphan:
-                    # The address is for the next parent.
-                    await front.aclose()
-                await self._leave()
+                await self._leave(front)
         finally:
             obeying.cancel()
             living.cancel()
 
     async def _open(self, front: AsyncExitStack) -> None:
-        adapter, module, listener = self._adapter, self._module, self._assignment.listener
-        if listener is not None:
+        adapter, module = self._adapter, self._module
+        if self._listener is not None:
             app = create_routes(adapter, path=self._settings.path, readyz=module.readyz)
-            await front.enter_async_context(served(app, inherited(listener)))
+            await front.enter_async_context(served(app, self._listener))
         if self._assignment.is_first and module.on_start is not None:
             adapter.run_beside(module.on_start(adapter))
 
@@ -95,62 +108,85 @@ class Worker:
                     self._ending.set()
                     self._closing.set()
         logger.warning("The parent process has died: this one ends with its calls")
-        self._is_orphan = True
+        self._orphaned.set()
         self._ending.set()
+        if self._assignment.role is Role.DOOR:
+            # Nobody is left to say when the last call has ended.
+            self._closing.set()
 
     async def _tell_of_life(self) -> None:
         while True:
             await asyncio.sleep(ALIVE_SECONDS)
             self._channel.send(Alive())
 
-    async def _leave(self) -> None:
+    async def _only_call_began(self) -> None:
+        self._channel.send(CallBegan())
+        # Whatever happens to this process, it shall happen to no other call.
+        await self._adapter.drain(0)
+
+    async def _leave(self, front: AsyncExitStack) -> None:
         """Let the running calls come to their ends, unless all has to end now."""
         farewell = asyncio.create_task(self._farewell())
         closing = asyncio.create_task(self._closing.wait())
+        orphaned = asyncio.create_task(self._orphaned.wait())
+        tasks = {farewell, closing, orphaned}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if self._orphaned.is_set():
+            # The address is for the next parent.
+            await front.aclose()
         await asyncio.wait({farewell, closing}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (farewell, closing):
+        for task in tasks:
             task.cancel()
 
     async def _farewell(self) -> None:
-        if self._assignment.role is Role.DOOR and not self._is_orphan:
+        if self._assignment.role is Role.DOOR:
             await self._adapter.drain(0)
             # Calls in other processes still have webhooks; the parent knows when the last ends.
             await self._closing.wait()
         elif not await self._adapter.drain(self._settings.drain_timeout):
             await self._adapter.say_goodbye(self._settings.goodbye_timeout)
 
-    def _observers(self) -> list[Observer]:
-        ours = _observers(self._settings, self._assignment.seat)
-        observers = [*ours, *self._module.observers]
-        if self._assignment.role is Role.CALL:
-            observers.append(
-                _OneCall(began=lambda: self._channel.send(CallBegan()), ended=self._ending.set)
-            )
-        return observers
 
+class OnlyCall(Observer):
+    """The one call of a process: the first that gets its place.
 
-class _OneCall(Observer):
-    """Tells when the only call of a process begins and ends."""
+    Others may come and be refused, and those of dead processes may be ended here: they matter not.
 
-    def __init__(self, *, began: Callable[[], None], ended: Callable[[], None]) -> None:
+    Args:
+        hook: The application's `on_incoming_call`.
+        began: Called when it has its place.
+        ended: Called when it is over.
+    """
+
+    def __init__(
+        self,
+        hook: IncomingCallHook | None,
+        began: Callable[[], Awaitable[None]],
+        ended: Callable[[], None],
+    ) -> None:
+        self._hook = hook
         self._began = began
         self._ended = ended
+        self._call_id: str | None = None
 
-    def call_began(self, call: Call) -> None:
-        self._began()
+    async def on_incoming_call(self, call: Call) -> Decision:
+        """Note which call it is, and ask the application; no call is asked about in vain."""
+        self._call_id = call.id
+        await self._began()
+        return None if self._hook is None else await self._hook(call)
 
     def call_ended(self, report: CallReport) -> None:
-        self._ended()
+        """Tell of its end."""
+        if report.call_id == self._call_id:
+            self._ended()
 
 
-def _adapter(
-    assignment: Assignment, module: BotModule, observers: list[Observer]
-) -> WebhookAdapter:
+def _adapter(assignment: Assignment, module: BotModule) -> WebhookAdapter:
     return WebhookAdapter(
         _config(assignment),
         module.bot,
         directory=_directory(assignment),
-        observers=observers,
+        observers=[*_observers(assignment.settings, module.observers), *module.observers],
         cli_args=module.cli_args,
         region=module.region,
         on_incoming_call=module.on_incoming_call,
@@ -181,12 +217,10 @@ def _directory(assignment: Assignment) -> CallDirectory | None:
     )
 
 
-def _observers(settings: Settings, seat: int) -> list[Observer]:
+def _observers(settings: Settings, others: Sequence[Observer]) -> list[Observer]:
+    """Ours, beside those of the bot's file."""
     observers: list[Observer] = []
     if settings.figures:
-        from pipecat_whatsapp.serving import figures
-
-        figures.count_in(settings.figures, seat)
         from pipecat_whatsapp.metrics import PrometheusMetrics
 
         observers.append(PrometheusMetrics())
@@ -194,22 +228,36 @@ def _observers(settings: Settings, seat: int) -> list[Observer]:
         from pipecat_whatsapp.call_log import CallLog
 
         observers.append(CallLog(sys.stdout if settings.call_log == "-" else settings.call_log))
-    if find_spec("opentelemetry") is not None:
+    if _is_installed("opentelemetry.trace"):
         from pipecat_whatsapp.tracing import Tracing
 
-        observers.append(Tracing())
+        if not any(isinstance(other, Tracing) for other in others):
+            observers.append(Tracing())
     return observers
 
 
-async def serve(assignment: Assignment, module: BotModule, end: socket.socket) -> None:
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # The package around it.
+        return False
+
+
+async def serve(
+    assignment: Assignment,
+    module: BotModule,
+    end: socket.socket,
+    listener: socket.socket | None,
+) -> None:
     """Be a worker.
 
     Args:
         assignment: What it is told.
         module: The bot.
         end: Its end of the channel.
+        listener: Where webhooks come to; None where none do.
 
     Raises:
         WhatsAppError: It cannot start.
     """
-    await Worker(assignment, module, await Channel.over(end)).run()
+    await Worker(assignment, module, await Channel.over(end), listener).run()
