@@ -51,6 +51,9 @@ Client: TypeAlias = "Redis | RedisCluster"
 ANSWER_SECONDS = 1.0
 """How long Redis may take to answer. A call cannot wait longer."""
 
+BEAT_ANSWER_SECONDS = 4.0
+"""The same for a beat, for which no call waits: a process that is busy must not seem dead."""
+
 KEEP_SECONDS = 120.0
 """How long a claim stands that its owner does not renew."""
 
@@ -180,6 +183,7 @@ class RedisDirectory:
             redis_scripts.BEAT,
             [*keys, *map(self._call, calls)],
             [self._node, json.dumps(asdict(standing)), _KEEP_MS, *map(_written, calls.values())],
+            BEAT_ANSWER_SECONDS,
         )
         peers = (_peer(name, told) for name, told in _pairs(nodes))
         return News(
@@ -258,8 +262,14 @@ class RedisDirectory:
         """Close the connections. Safe to repeat."""
         await self._client.aclose()
 
-    async def _run(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
-        async with _answers(ANSWER_SECONDS):
+    async def _run(
+        self,
+        script: str,
+        keys: list[str],
+        arguments: list[Any],
+        seconds: float = ANSWER_SECONDS,
+    ) -> Any:
+        async with _answers(seconds):
             # `Script` sends a digest, and the script itself only to a server that lacks it.
             run = cast(Any, self._client.register_script(script))
             return await cast(Awaitable[Any], run(keys=keys, args=arguments))
