@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
+from av.filter import Graph
 
 from aiortc_business import pitch, tone
 from pipecat_whatsapp.media.opus import SAMPLE_RATES
@@ -48,3 +51,11 @@ def test_another_rate_begins_another_stream() -> None:
 
 def test_half_a_sample_is_no_sample() -> None:
     assert len(Resampler(16_000).resample(bytes(321), 8_000, 1)) == 640
+
+
+@pytest.mark.skipif(not hasattr(Graph, "threads"), reason="this PyAV always starts threads")
+def test_no_threads_are_started() -> None:
+    before = len(os.listdir("/proc/self/task"))
+    resampler = Resampler(16_000)
+    resampler.resample(bytes(640), 24_000, 1)
+    assert len(os.listdir("/proc/self/task")) == before

@@ -101,6 +101,7 @@ class WhatsAppOutputTransport(BaseOutputTransport):
     async def cleanup(self) -> None:
         """Release everything; a pipeline that ended in any other way hangs up here."""
         await super().cleanup()
+        self._resampler = None
         await self._transport.hang_up()
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:

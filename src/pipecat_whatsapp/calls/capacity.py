@@ -29,8 +29,8 @@ class LagMeter:
 
     @property
     def mean(self) -> float:
-        """Mean lateness, seconds; 0 before the first sample."""
-        return sum(self._lateness) / max(len(self._lateness), 1)
+        """Mean lateness, seconds; the time before the first sample counts as punctual."""
+        return sum(self._lateness) / SAMPLES
 
 
 async def watch_lag(meter: LagMeter, on_sample: Callable[[float], None]) -> None:
