@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,15 @@ def test_a_failed_call_is_told_with_what_went_wrong() -> None:
     assert (told["cause"], told["failed"], told["answered"]) == ("graph failed", True, False)
     assert told["detail"] == "no answer about ***********22"
     assert told["answered_after"] is told["meta"] is None
+
+
+def test_half_a_character_costs_no_line(tmp_path: Path) -> None:
+    call = users_call()
+    fail(call)
+    log = CallLog(tmp_path / "calls")
+    log.call_ended(replace(call.report(), detail="half a smile: \ud83d"))
+    log.close()
+    assert lines(tmp_path / "calls")[0]["detail"] == "half a smile: \ud83d"
 
 
 @pytest.mark.parametrize("make", [users_call, our_call])

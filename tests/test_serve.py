@@ -113,6 +113,8 @@ async def test_several_processes_need_redis() -> None:
         (("--process-per-call",), "needs Redis"),
         (("--process-per-call", "--redis-url", "redis://nowhere"), "needs --max-calls"),
         (("--path", "whatsapp"), "cannot be the webhooks' path"),
+        (("--path", "/whatsapp?x=1"), "cannot be the webhooks' path"),
+        (("--path", "/whats app"), "cannot be the webhooks' path"),
         (("--log-level", "loud"), "is no log level"),
         (("--metrics", "nowhere"), "is no address"),
     ],

@@ -4,8 +4,10 @@ import asyncio
 import io
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +17,7 @@ from bots import PlainBot
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
 from pipecat_whatsapp.server import create_routes
+from pipecat_whatsapp.serving import descriptors
 from pipecat_whatsapp.serving.front import Limits, served, url_of
 from pipecat_whatsapp.simulator.payloads import signature
 from pipecat_whatsapp.simulator.phone import Phone
@@ -137,6 +140,35 @@ async def test_too_many_connections_are_turned_away(adapter: WebhookAdapter) -> 
         waiting.cancel()
 
 
+async def test_clients_leave_descriptors_to_calls(
+    adapter: WebhookAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors, "limit", lambda: 8)
+    async with front(adapter) as url:
+        host, port = url.removeprefix("http://").split(":")
+        waiting = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        assert await said(url) == b""
+        for _, writer in waiting:
+            writer.close()
+
+
+QUEUE = 300
+
+
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/core/somaxconn").read_text()) < QUEUE,
+    reason="net.core.somaxconn of this machine is small",
+)
+async def test_clients_wait_in_a_long_queue(adapter: WebhookAdapter) -> None:
+    async with front(adapter) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with ExitStack() as stack:
+            # Nobody takes them meanwhile.
+            for _ in range(QUEUE):
+                client = socket.create_connection((host, int(port)), timeout=0.5)
+                stack.enter_context(client)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -183,6 +215,7 @@ def broken() -> bool:
         (lambda: {"ready": True, "model": "warm"}, 200, {"ready": True, "model": "warm"}),
         (lambda: {"ready": False}, 503, {"ready": False}),
         (broken, 503, {"status": "not ready", "reason": "readyz raised"}),
+        (sys.exit, 503, {"status": "not ready", "reason": "readyz raised"}),
     ],
 )
 async def test_the_application_says_whether_it_is_ready(

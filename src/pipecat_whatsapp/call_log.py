@@ -34,7 +34,7 @@ class CallLog(Observer):
 
     def call_ended(self, report: CallReport) -> None:
         """Have a call's line written."""
-        line = json.dumps(record(report), ensure_ascii=False) + "\n"
+        line = json.dumps(record(report)) + "\n"
         self._writer.submit(self._write, line)
 
     def close(self) -> None:

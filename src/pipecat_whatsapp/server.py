@@ -117,7 +117,7 @@ async def _ask(readyz: ReadyzHook) -> web.Response:
     try:
         answer = readyz()
         said = await answer if inspect.isawaitable(answer) else answer
-    except Exception:  # noqa: BLE001 - an application's hook may raise anything
+    except (Exception, SystemExit):  # noqa: BLE001 - an application's hook may raise anything
         logger.exception("readyz raised")
         return _not_ready("readyz raised")
     if isinstance(said, Mapping):

@@ -161,7 +161,9 @@ def advertise(sdp: str, network: Network) -> str:
 def _is_at(place: tuple[str, str], wanted: str) -> bool:
     name, address = place
     # A second address of eth0 may be listed as eth0:1.
-    return wanted in (name.partition(":")[0], name, address)
+    if (ip := _ip(wanted)) is not None:
+        return ip == _ip(address)
+    return wanted in (name.partition(":")[0], name)
 
 
 def _nearness(name: str, address: str) -> int:
@@ -201,8 +203,14 @@ def _read_flag(environ: Mapping[str, str], name: str) -> bool:
 
 def _version(text: str | None) -> int | None:
     """4 or 6; None for what is no IP address."""
+    ip = _ip(text)
+    return None if ip is None else ip.version
+
+
+def _ip(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address, which may be written in several ways; None for what is none."""
     try:
-        return ipaddress.ip_address(text or "").version
+        return ipaddress.ip_address(text or "")
     except ValueError:
         return None
 
