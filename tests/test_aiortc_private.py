@@ -18,6 +18,7 @@ from bots import RATE, Echo, PipelineBot
 from conftest import Reports, until
 from links import Link, OwnLink, rtcp_reached
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media import connection
 from pipecat_whatsapp.media.aiortc_private import (
     Send,
     _is_there,
@@ -25,7 +26,7 @@ from pipecat_whatsapp.media.aiortc_private import (
     open_rtp_door,
     place_sockets,
 )
-from pipecat_whatsapp.media.network import Network
+from pipecat_whatsapp.media.network import Interface, Network
 from pipecat_whatsapp.media.rtp import (
     ReportBlock,
     RtpPacket,
@@ -37,6 +38,7 @@ from pipecat_whatsapp.media.rtp import (
 from pipecat_whatsapp.media.sdp import read_source
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
+from ports import free_ports
 from recordings import chirp, heard
 from test_sender import new_sender
 
@@ -388,6 +390,32 @@ async def test_where_nothing_was_asked_for_aiortc_gathers_its_own_way(link: Link
     assert " typ host" in link.sdp
     assert not place_sockets(transport_of(link), ["127.0.0.1"], range(20000, 20101))
     await link.start()
+
+
+NOT_OURS = "192.0.2.1"
+
+
+async def test_an_address_that_cannot_be_used_is_left_out(
+    link: Link, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    lie_about_addresses(monkeypatch, NOT_OURS, "127.0.0.1")
+    await link.answer(network=Network(address="lo", udp_ports=free_ports(1)))
+    assert NOT_OURS not in link.sdp
+    assert f"leaves out {NOT_OURS}" in warnings[0]
+    await link.start()
+
+
+async def test_where_no_address_can_be_used_it_is_said_what_to_change(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie_about_addresses(monkeypatch, NOT_OURS)
+    with pytest.raises(ConfigError, match=f"on {NOT_OURS}, .* set WHATSAPP_BIND_ADDRESS"):
+        await link.answer(network=Network(address="lo", udp_ports=free_ports(1)))
+
+
+def lie_about_addresses(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """An address may be gone, or not yet be usable, when a call wants it."""
+    monkeypatch.setattr(connection, "read_interfaces", lambda: [Interface("lo", addresses)])
 
 
 async def test_a_transport_without_an_aioice_connection_is_left_alone() -> None:

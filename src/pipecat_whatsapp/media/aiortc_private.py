@@ -11,12 +11,9 @@ done is an error.
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import inspect
 import ipaddress
-import secrets
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +23,7 @@ from loguru import logger
 
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.rtp import is_rtcp
+from pipecat_whatsapp.media.udp_ports import bind
 
 Send = Callable[[bytes], Awaitable[None]]
 """Protects and sends one RTP or RTCP packet; raises ConnectionError when the link is down."""
@@ -137,8 +135,8 @@ def place_sockets(transport: RTCDtlsTransport, places: Sequence[str], ports: ran
     Args:
         transport: The DTLS transport of one call, which has not gathered yet.
         places: IP addresses, each for one socket; without any, the call goes through a relay.
-        ports: UDP ports to choose from; None for any. Gathering raises ConfigError when none is
-            free.
+        ports: UDP ports to choose from; None for any. Gathering leaves out places that cannot be
+            used, and raises ConfigError when none is left, or no port is free.
 
     Returns:
         Whether it will do so; False when this aiortc has no such door, and then nothing was
@@ -179,11 +177,22 @@ async def _gather_in_range(
     """Do for a range of ports what aioice does for any port: host candidates, and STUN's."""
     protocols = []
     for place in places:
-        protocol = await _open_socket(connection, place, ports)
+        try:
+            protocol = await _open_socket(connection, place, ports)
+        except OSError as error:
+            logger.warning(
+                "A call leaves out {}: no UDP port can be opened there ({})", place, error
+            )
+            continue
         # Known from now on, so that it is closed with the connection whatever happens.
         connection._protocols.append(protocol)  # noqa: SLF001
         protocol.local_candidate = _host_candidate(component, protocol)
         protocols.append(protocol)
+    if not protocols:
+        raise ConfigError(
+            f"No UDP port of {ports[0]}-{ports[-1]} may be opened on {', '.join(places)}, as the "
+            "log says above: set WHATSAPP_BIND_ADDRESS and WHATSAPP_UDP_PORTS to what may be used."
+        )
     hosts = [protocol.local_candidate for protocol in protocols]
     if connection.stun_server is None:
         return hosts
@@ -201,7 +210,7 @@ async def _gather_in_range(
 
 
 async def _open_socket(connection: Connection, address: str, ports: range) -> ice.StunProtocol:
-    sock = _bind(address, ports)
+    sock = bind(address, ports)
     try:
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: ice.StunProtocol(connection), sock=sock
@@ -210,29 +219,6 @@ async def _open_socket(connection: Connection, address: str, ports: range) -> ic
         sock.close()
         raise
     return protocol
-
-
-def _bind(address: str, ports: range) -> socket.socket:
-    """Bind a free port of a range; those who share it each start anywhere in it."""
-    family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
-    start = secrets.randbelow(len(ports))
-    reason = ""
-    for port in (*ports[start:], *ports[:start]):
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            sock.bind((address, port))
-        except OSError as error:
-            sock.close()
-            reason = error.strerror or str(error)
-            if error.errno != errno.EADDRINUSE:
-                break
-        else:
-            return sock
-    raise ConfigError(
-        f"No UDP port of {ports[0]}-{ports[-1]} could be opened on {address} ({reason}): widen "
-        "WHATSAPP_UDP_PORTS, or take fewer calls."
-    )
 
 
 def _host_candidate(component: int, protocol: ice.StunProtocol) -> Candidate:
