@@ -74,14 +74,16 @@ def spans(exporter: InMemorySpanExporter) -> Iterator[Spans]:
     exporter.clear()
 
 
-def trace_call(call: Call, end: Callable[[Call], None]) -> None:
+def trace_call(call: Call, end: Callable[[Call], None], *tracings: Tracing) -> None:
     """Trace a call in a context of its own, as a session does."""
-    tracing = Tracing()
+    told = tracings or (Tracing(),)
 
     def run() -> None:
-        tracing.call_began(call)
+        for tracing in told:
+            tracing.call_began(call)
         end(call)
-        tracing.call_ended(call.report())
+        for tracing in told:
+            tracing.call_ended(call.report())
 
     contextvars.copy_context().run(run)
 
@@ -160,11 +162,13 @@ def test_a_call_of_ours_has_a_ring(spans: Spans) -> None:
 
 
 def test_what_meta_is_asked_in_a_call_is_in_its_trace(spans: Spans) -> None:
+    tracing = Tracing()
+
     def end(call: Call) -> None:
-        Tracing().graph_request("accept", "500", 0.25)
+        tracing.graph_request("accept", "500", 0.25)
         fail(call)
 
-    trace_call(users_call(), end)
+    trace_call(users_call(), end, tracing)
     accept = spans.children(spans.one("whatsapp.call"))["accept"]
     assert accept.status.status_code is StatusCode.ERROR
     assert (accept.attributes or {})["whatsapp.graph.status"] == "500"
@@ -190,6 +194,17 @@ def test_no_span_holds_a_phone_number(spans: Spans) -> None:
         for end in (answer, fail):
             trace_call(make(), end)
     assert PHONE not in "".join(span.to_json() for span in spans.all)
+
+
+def test_two_that_trace_do_each_other_no_harm(spans: Spans) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace_call(users_call(), answer, Tracing(), Tracing(provider))
+    elsewhere = Spans(exporter)
+    for each in (spans, elsewhere):
+        assert len(each.all) == 4
+        assert set(each.children(each.one("whatsapp.call"))) >= {"bot", "ice", "dtls"}
 
 
 async def test_pipecats_spans_hang_under_the_calls(spans: Spans) -> None:

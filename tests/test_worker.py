@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,12 +17,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from bots import PlainBot
 from conftest import Reports, until
 from finished_calls import fail, users_call
+from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.serving.channel import Close, Drain, Failed, Message, Ready
 from pipecat_whatsapp.serving.front import url_of
 from pipecat_whatsapp.serving.process import WorkerProcess
 from pipecat_whatsapp.serving.settings import Role, Settings
-from pipecat_whatsapp.serving.worker import OnlyCall
+from pipecat_whatsapp.serving.worker import OnlyCall, our_observers
 from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from whatsapp_world import variables
@@ -315,3 +317,19 @@ async def test_a_worker_that_cannot_start_says_why(
     assert isinstance(message, Failed)
     assert "WHATSAPP_TOKEN" in message.why
     assert await process.ended() == 1
+
+
+def kinds(*others: Observer) -> list[type[Observer]]:
+    return [type(each) for each in our_observers(Settings(bot="bot.py"), others)]
+
+
+def test_calls_are_traced_once() -> None:
+    tracing = pytest.importorskip("pipecat_whatsapp.tracing", exc_type=ImportError)
+    assert kinds(Observer()) == [tracing.Tracing]
+    assert kinds(tracing.Tracing()) == []
+
+
+def test_without_opentelemetry_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    assert kinds() == []

@@ -16,8 +16,6 @@ from pipecat_whatsapp.calls.law import Signal
 from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.meta.events import Direction
 
-_CALL_SPAN: ContextVar[Span | None] = ContextVar("whatsapp_call_span", default=None)
-
 
 class Tracing(Observer):
     """Makes a span of every call, of its stages, and of what Meta is asked in it.
@@ -28,6 +26,8 @@ class Tracing(Observer):
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("pipecat_whatsapp", tracer_provider=tracer_provider)
+        # Its own, so that several of them can send the same call to several places.
+        self._call_span: ContextVar[Span | None] = ContextVar("whatsapp_call_span", default=None)
 
     def call_began(self, call: Call) -> None:
         """Begin the call's span, and make it current for the bot."""
@@ -38,13 +38,13 @@ class Tracing(Observer):
             attributes=call.span_attributes,
             start_time=_nanoseconds(call.began_at),
         )
-        _CALL_SPAN.set(span)
+        self._call_span.set(span)
         # Never detached: the context ends with the call.
         context.attach(trace.set_span_in_context(span))
 
     def graph_request(self, action: str, status: str, seconds: float) -> None:
         """Make a span of what Meta was asked in a call."""
-        if (call_span := _CALL_SPAN.get()) is None:
+        if (call_span := self._call_span.get()) is None:
             return
         now = time.time()
         span = self._tracer.start_span(
@@ -60,7 +60,7 @@ class Tracing(Observer):
 
     def call_ended(self, report: CallReport) -> None:
         """Make spans of the call's stages, and end the call's own."""
-        if (span := _CALL_SPAN.get()) is None:
+        if (span := self._call_span.get()) is None:
             return
         for name, begin, end in _stages(report):
             self._trace_stage(span, name, report, begin, end)

@@ -186,7 +186,7 @@ def _adapter(assignment: Assignment, module: BotModule) -> WebhookAdapter:
         _config(assignment),
         module.bot,
         directory=_directory(assignment),
-        observers=[*_observers(assignment.settings, module.observers), *module.observers],
+        observers=[*our_observers(assignment.settings, module.observers), *module.observers],
         cli_args=module.cli_args,
         region=module.region,
         on_incoming_call=module.on_incoming_call,
@@ -217,8 +217,13 @@ def _directory(assignment: Assignment) -> CallDirectory | None:
     )
 
 
-def _observers(settings: Settings, others: Sequence[Observer]) -> list[Observer]:
-    """Ours, beside those of the bot's file."""
+def our_observers(settings: Settings, others: Sequence[Observer]) -> list[Observer]:
+    """The server's own observers.
+
+    Args:
+        settings: What was asked for.
+        others: Those of the bot's file, which stand beside them.
+    """
     observers: list[Observer] = []
     if settings.figures:
         from pipecat_whatsapp.metrics import PrometheusMetrics
