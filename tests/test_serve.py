@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -140,6 +141,10 @@ async def test_a_setting_that_is_missing_is_named(tmp_path: Path) -> None:
 # Several processes
 
 
+def has_ended(pid: int) -> bool:
+    return not runs(pid)
+
+
 async def test_the_calls_of_a_process_that_died_end_at_meta(
     whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -204,3 +209,37 @@ async def test_each_call_has_a_process_of_its_own(
         await second.hang_up()
         assert (await served.command.ends()).code == 0
     await served.noted(f" ended {second.id} caller hung up")
+
+
+async def test_a_process_that_dies_takes_no_other_call_with_it(
+    whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    options = ("--redis-url", redis_server.url, "--process-per-call", "--max-calls", 4)
+    async with serving(whatsapp, tmp_path, *options, "--warm", 1) as served:
+        orphan, *others = [await caller(whatsapp, number) for number in range(3)]
+        workers = served.workers
+        dying = served.pid_of(orphan)
+        os.kill(dying, signal.SIGKILL)
+        await whatsapp.meta.wait_request("terminate", orphan.id, timeout=30)
+        await served.noted(f" ended {orphan.id} process died")
+        for call in others:
+            await call.hang_up()
+            await served.noted(f" ended {call.id} caller hung up")
+            await until(partial(has_ended, served.pid_of(call)))
+        ended = {dying, *map(served.pid_of, others)}
+        assert all(map(runs, set(workers) - ended))
+
+
+async def test_a_terminal_that_closes_cuts_no_call(
+    whatsapp: WhatsApp, phone: Phone, tmp_path: Path
+) -> None:
+    async with serving(whatsapp, tmp_path) as served:
+        call = await answered(phone)
+        for pid in (*served.workers, served.command.pid):
+            os.kill(pid, signal.SIGHUP)
+        async with asyncio.timeout(60):
+            while await served.answers("/readyz"):
+                pass
+        await call.hang_up()
+        assert (await served.command.ends()).code == 0
+        await served.noted(f" ended {call.id} caller hung up")
