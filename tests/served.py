@@ -117,7 +117,9 @@ async def serving(
     environ = variables(whatsapp.meta.account, whatsapp.meta.graph_url)
     environ |= {"NOTES": str(folder / "notes"), "PYTHONPATH": str(BOT.parent)}
     environ["NOTIFY_SOCKET"] = str(folder / "systemd")
-    arguments = (*CLI, "serve", bot, "--port", port, "--env-file", folder / ".env", *options)
+    arguments: tuple[object, ...] = (*CLI, "serve", bot, "--port", port)
+    # A machine that runs many tests at once is late, and a frozen process is when it wakes up.
+    arguments += ("--max-lag", 100, "--env-file", folder / ".env", *options)
     with _service_manager(folder) as notifications:
         async with running(*arguments, environment=environ) as command:
             served = Served(command, f"http://127.0.0.1:{port}", folder)
@@ -175,11 +177,13 @@ async def user_phone(whatsapp: WhatsApp, number: int) -> Phone:
     return await whatsapp.phone(user)
 
 
-async def calls_of_two_processes(whatsapp: WhatsApp, served: Served) -> dict[int, list[PhoneCall]]:
+async def calls_of_two_processes(
+    whatsapp: WhatsApp, served: Served, *, wish: str | None = None
+) -> dict[int, list[PhoneCall]]:
     """Calls by the processes that serve them, as many as it takes until there are two."""
     found: dict[int, list[PhoneCall]] = {}
     for number in range(50):
-        call = await caller(whatsapp, number)
+        call = await caller(whatsapp, number, wish=wish)
         found.setdefault(served.pid_of(call), []).append(call)
         if len(found) == 2:
             break

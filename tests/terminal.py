@@ -72,10 +72,12 @@ class Command:
         return Outcome(code, self._output + output.decode(), complaint.decode())
 
     async def clean_up(self) -> None:
-        """End it if it is left behind."""
+        """End it if it is left behind; a test that fails shows what it complained of."""
         if self._process.returncode is None:
             self._process.terminate()
             await self.ends()
+        if self._complaint.done():
+            sys.stderr.write(self._complaint.result().decode())
         self._complaint.cancel()
         await asyncio.wait({self._complaint})
 
