@@ -528,3 +528,16 @@ def test_the_range_is_kept_on_either_loop(loop: str, network: Network) -> None:
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(use_up())
+
+
+async def test_a_link_that_is_closed_while_it_comes_up_leaves_no_task() -> None:
+    before = asyncio.all_tasks()
+    for tenths in range(0, 300, 12):
+        async with Link() as link:
+            await link.answer()
+            starting = asyncio.create_task(link.start())
+            await asyncio.sleep(tenths / 10_000)
+            await link.connection.close()
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+    await until(lambda: asyncio.all_tasks() == before)

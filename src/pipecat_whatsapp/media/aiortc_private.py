@@ -234,6 +234,20 @@ def _host_candidate(component: int, protocol: ice.StunProtocol) -> Candidate:
     )
 
 
+def ask_no_more(transport: RTCDtlsTransport) -> None:
+    """Let a transport that is about to be closed begin no repeated asking for consent.
+
+    aioice begins it, for ever, on one that is closed while it comes up.
+    """
+
+    async def nothing() -> None:
+        """In place of the asking."""
+
+    connection = getattr(transport.transport, "_connection", None)
+    if connection is not None:
+        connection.query_consent = nothing
+
+
 @functools.cache
 def _is_there() -> bool:
     for name, parameters in _DOOR.items():

@@ -23,7 +23,7 @@ from loguru import logger
 from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
 
 from pipecat_whatsapp.errors import ConfigError, SdpError
-from pipecat_whatsapp.media.aiortc_private import ask_consent, place_sockets
+from pipecat_whatsapp.media.aiortc_private import ask_consent, ask_no_more, place_sockets
 from pipecat_whatsapp.media.call_audio import CallAudio
 from pipecat_whatsapp.media.interfaces import read_interfaces
 from pipecat_whatsapp.media.network import ANYWHERE, Network, advertise, choose_addresses
@@ -200,6 +200,8 @@ class WhatsAppConnection(SmallWebRTCConnection):
 
     async def _close_peer(self) -> None:
         """Close it here; a TURN server that has gone is not waited for."""
+        for receiver in self.pc.getReceivers():
+            ask_no_more(receiver.transport)
         closing = asyncio.create_task(super().disconnect())
         await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
         if not closing.done():
