@@ -419,7 +419,7 @@ async def test_both_sides_learn_of_each_other_by_rtcp(link: Link) -> None:
     assert quality.round_trip_ms is not None
     assert quality.round_trip_ms < 1000, "on this very machine"
     assert quality.lost_out == 0
-    assert quality.packets_out > 50
+    assert quality.packets_out > 0
     assert 1_000 < quality.bitrate_out < 25_000
     assert (quality.lost_in, quality.concealed_ms) == (0, 0)
     assert quality.mos is not None
