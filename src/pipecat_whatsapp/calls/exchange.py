@@ -207,6 +207,8 @@ class Exchange:
         """Hold a call back while no process has room, and somebody may soon have."""
         while self._office.standing.room == 0 and self._patience(connect) > 0:
             await asyncio.sleep(ROOM_POLL_SECONDS)
+            # Who had to wait may try once more: its patience sees to it that this comes to an end.
+            parcel.hops = min(parcel.hops, MAX_HOPS - 1)
             if await self._hand_on(connect, region, parcel):
                 return
         self._ring(connect)
