@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ class Served:
         """The process that serves a call."""
         (pid,) = [int(n.split()[0]) for n in self.notes if f" began {call.id} " in n]
         return pid
+
+    def ends_of(self, call_id: str) -> list[str]:
+        """Why a call has ended, each time that it was reported."""
+        return [note.split(maxsplit=3)[3] for note in self.notes if f" ended {call_id} " in note]
 
     async def noted(self, words: str) -> None:
         await until(lambda: any(words in note for note in self.notes))
@@ -175,6 +180,17 @@ async def user_phone(whatsapp: WhatsApp, number: int) -> Phone:
     """The phone of one of several users."""
     user = User(phone=f"4915100{number:06}", user_id=f"DE.{1000 + number}", name="Somebody")
     return await whatsapp.phone(user)
+
+
+async def is_heard(call: PhoneCall) -> None:
+    """Wait for half a second more of what the bot says."""
+    packets = call.recording.received
+    await call.hears(lambda recording: recording.received > packets + 25)
+
+
+def requests_of(whatsapp: WhatsApp, call_id: str) -> Counter[tuple[str, int | None]]:
+    """What Meta was asked for a call, and its answers."""
+    return Counter((r.action, r.status) for r in whatsapp.meta.requests if r.call_id == call_id)
 
 
 async def calls_of_two_processes(

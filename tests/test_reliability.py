@@ -17,11 +17,10 @@ from conftest import until
 from load_balancer import LoadBalancer
 from obedient_bot import Wish
 from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS
-from pipecat_whatsapp.simulator.graph import SimulatedMeta
 from pipecat_whatsapp.simulator.phone import PhoneCall, PhoneError
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from redis_server import RedisServer, redis_server
-from served import Served, caller, runs, serving, user_phone
+from served import Served, caller, requests_of, runs, serving, user_phone
 
 __all__ = ["redis_server"]
 
@@ -103,16 +102,6 @@ async def belongings(served: Served) -> dict[int, Belongings]:
     return found
 
 
-def requests_of(meta: SimulatedMeta, call_id: str) -> Counter[tuple[str, int | None]]:
-    """What Meta was asked for a call, and its answers."""
-    return Counter((r.action, r.status) for r in meta.requests if r.call_id == call_id)
-
-
-def reports_of(served: Served, call_id: str) -> list[str]:
-    """Why a call has ended, each time that it was said."""
-    return [note.split(maxsplit=3)[3] for note in served.notes if f" ended {call_id} " in note]
-
-
 async def test_a_storm_of_webhooks(
     whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -132,11 +121,11 @@ async def test_a_storm_of_webhooks(
             await balancer.settled()
         assert set(balancer.statuses) == {200}
         for call_id, kind in kinds.items():
-            _check(whatsapp.meta, call_id, kind)
+            _check(whatsapp, call_id, kind)
         answered = [call_id for call_id, kind in kinds.items() if kind != "impatient"]
-        await until(lambda: all(reports_of(served, call_id) for call_id in answered))
-        assert {len(reports_of(served, call_id)) for call_id in answered} == {1}
-        assert {len(reports_of(served, call_id)) for call_id in kinds} <= {0, 1}
+        await until(lambda: all(served.ends_of(call_id) for call_id in answered))
+        assert {len(served.ends_of(call_id)) for call_id in answered} == {1}
+        assert {len(served.ends_of(call_id)) for call_id in kinds} <= {0, 1}
         await _leave_nothing(served, before)
         await _keys_expire(redis_server)
         served.command.send(signal.SIGTERM)
@@ -144,8 +133,8 @@ async def test_a_storm_of_webhooks(
         assert not any(map(runs, workers))
 
 
-def _check(meta: SimulatedMeta, call_id: str, kind: str) -> None:
-    requests = requests_of(meta, call_id)
+def _check(whatsapp: WhatsApp, call_id: str, kind: str) -> None:
+    requests = requests_of(whatsapp, call_id)
     if kind == "impatient":
         # Its end may not have been heard yet when an answer is tried, and then Meta refuses it.
         assert {action for action, status in requests if status == 200} <= {"pre_accept"}
@@ -183,9 +172,9 @@ async def test_more_calls_than_there_is_room_for(
             asked = {("pre_accept", 200): 1, ("accept", 200): 1}
             if outcome == "rejected":
                 asked = {("reject", 200): 1}
-            assert requests_of(whatsapp.meta, call.id) == asked
+            assert requests_of(whatsapp, call.id) == asked
         await asyncio.gather(*(call.hang_up() for call in calls))
-        await until(lambda: all(len(reports_of(served, call.id)) == 1 for call in calls))
+        await until(lambda: all(len(served.ends_of(call.id)) == 1 for call in calls))
         last = await caller(whatsapp, 50)
         await last.hang_up()
 
@@ -209,7 +198,7 @@ async def test_webhooks_that_come_again_start_nothing(
     ):
         call = await caller(whatsapp, 0)
         await call.hang_up()
-        await until(lambda: bool(reports_of(served, call.id)))
+        await until(lambda: bool(served.ends_of(call.id)))
         requests = len(whatsapp.meta.requests)
         # One call that the directory remembers, and one of which it knows nothing any more.
         forgotten = [an_hour_old(webhook) for webhook in balancer.webhooks]
@@ -217,7 +206,7 @@ async def test_webhooks_that_come_again_start_nothing(
             assert await balancer.send(webhook) == 200
         last = await caller(whatsapp, 1)
         await last.hang_up()
-        await until(lambda: bool(reports_of(served, last.id)))
+        await until(lambda: bool(served.ends_of(last.id)))
         assert len(whatsapp.meta.requests) == requests + 2
         assert {note.split()[2] for note in served.notes} == {call.id, last.id}
 
