@@ -128,33 +128,32 @@ async def test_a_beat_heals_claims_that_were_forgotten(join: Join) -> None:
 
 async def test_a_beat_tells_of_a_call_that_is_over(join: Join) -> None:
     a, b = join("a"), join("b")
-    await a.claim("wacid.A", HOLDING)
-    await b.bury("wacid.A")
+    await b.deliver("wacid.A", None, "over", otherwise=Delivery.BURIED)
     assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {"wacid.A": None}
 
 
 async def test_a_letter_reaches_the_owner_of_a_call(join: Join) -> None:
     a, b = join("a"), join("b")
     await a.claim("wacid.A", HOLDING)
-    assert await b.deliver("wacid.A", None, "over", final=True) is Delivery.SENT
-    assert await a.deliver("wacid.A", None, "over", final=True) is Delivery.OURS
+    assert await b.deliver("wacid.A", None, "over", otherwise=Delivery.BURIED) is Delivery.SENT
+    assert await a.deliver("wacid.A", None, "over", otherwise=Delivery.BURIED) is Delivery.OURS
     assert await letters(a) == ["over"]
     # It is the owner who says when it is over.
     assert not (await b.claim("wacid.A", HOLDING)).is_ours
     await a.bury("wacid.A")
-    assert await b.deliver("wacid.A", None, "again", final=True) is Delivery.OVER
+    assert await b.deliver("wacid.A", None, "again", otherwise=Delivery.BURIED) is Delivery.OVER
 
 
 async def test_a_letter_finds_a_call_by_its_other_name(join: Join) -> None:
     a, b = join("a"), join("b")
     await a.claim("token", HOLDING)
-    assert await b.deliver("wacid.A", "token", "rings", final=False) is Delivery.SENT
+    assert await b.deliver("wacid.A", "token", "rings", otherwise=Delivery.PARKED) is Delivery.SENT
     assert await letters(a) == ["rings"]
 
 
 async def test_the_end_of_a_call_that_nobody_has_buries_it(join: Join) -> None:
     a, b = join("a"), join("b")
-    assert await b.deliver("wacid.A", None, "over", final=True) is Delivery.BURIED
+    assert await b.deliver("wacid.A", None, "over", otherwise=Delivery.BURIED) is Delivery.BURIED
     # Who has placed the call hears it nevertheless.
     assert await a.claim("wacid.A", HOLDING) == Claim(False, ("over",))
     assert await a.claim("wacid.A", HOLDING) == Claim(False)
@@ -172,7 +171,7 @@ async def test_a_released_call_is_anybodys(join: Join) -> None:
 async def test_letters_wait_for_a_calls_owner(join: Join) -> None:
     a, b = join("a"), join("b")
     for number in range(MAX_PARKED + 1):
-        told = await b.deliver("wacid.A", None, str(number), final=False)
+        told = await b.deliver("wacid.A", None, str(number), otherwise=Delivery.PARKED)
         assert told is Delivery.PARKED
     letters = tuple(str(number) for number in range(1, MAX_PARKED + 1))
     assert await a.claim("wacid.A", HOLDING) == Claim(True, letters)

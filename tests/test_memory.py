@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from pipecat_whatsapp.calls import memory
-from pipecat_whatsapp.calls.directory import PARK_SECONDS, TOMBSTONE_SECONDS, Claim, Holding
+from pipecat_whatsapp.calls.directory import (
+    PARK_SECONDS,
+    TOMBSTONE_SECONDS,
+    Claim,
+    Delivery,
+    Holding,
+)
 from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.meta.events import Direction
 
@@ -41,8 +47,8 @@ async def test_letters_do_not_wait_for_ever() -> None:
     clock = Clock()
     board = Board(clock=clock)
     calls = MemoryDirectory(board=board)
-    await calls.deliver("wacid.A", None, "late", final=False)
+    await calls.deliver("wacid.A", None, "late", otherwise=Delivery.PARKED)
     clock.now = PARK_SECONDS + 1
     assert await calls.claim("wacid.A", HOLDING) == Claim(True)
-    await calls.deliver("wacid.B", None, "other", final=False)
+    await calls.deliver("wacid.B", None, "other", otherwise=Delivery.PARKED)
     assert list(board.parked) == ["wacid.B"]

@@ -95,9 +95,11 @@ async def life(a: RedisDirectory, b: RedisDirectory) -> AsyncGenerator[None]:
     await a.release("wacid.B")
     await b.seize("wacid.B", HOLDING)
     yield
-    assert await b.deliver("wacid.A", None, "one", final=False) is Delivery.SENT
-    assert await b.deliver("wacid.C", "token", "parked", final=False) is Delivery.PARKED
-    assert await b.deliver("wacid.D", None, "buried", final=True) is Delivery.BURIED
+    assert await b.deliver("wacid.A", None, "one", otherwise=Delivery.PARKED) is Delivery.SENT
+    assert (
+        await b.deliver("wacid.C", "token", "parked", otherwise=Delivery.PARKED) is Delivery.PARKED
+    )
+    assert await b.deliver("wacid.D", None, "buried", otherwise=Delivery.BURIED) is Delivery.BURIED
     yield
     assert await a.claim("wacid.C", HOLDING) == Claim(True, ("parked",))
     await a.bury("wacid.C")
@@ -126,7 +128,7 @@ def all_requests(directory: RedisDirectory) -> list[Any]:
         directory.bury("wacid.D"),
         directory.first("token", 60),
         directory.beat(Standing(), {}),
-        directory.deliver("wacid.E", None, "hello", final=False),
+        directory.deliver("wacid.E", None, "hello", otherwise=Delivery.PARKED),
         directory.send("b", "hello"),
         directory.receive(),
         directory.take_over(Peer("b", 1, Standing())),
@@ -368,7 +370,7 @@ async def test_deployments_with_other_prefixes_know_nothing_of_each_other(
     assert (await two.claim("wacid.A", HOLDING)).is_ours
     assert await two.first("token", 60)
     assert not await two.send("a", "hello")
-    assert await two.deliver("wacid.A", None, "over", final=True) is Delivery.OURS
+    assert await two.deliver("wacid.A", None, "over", otherwise=Delivery.BURIED) is Delivery.OURS
     await two.bury("wacid.A")
     assert (await one.claim("wacid.A", HOLDING)).is_ours
 
@@ -385,9 +387,9 @@ async def test_a_newer_process_may_tell_more_of_itself(raw: Any, join: Join) -> 
         "host": "one",
         "new": {"list": []},
     }
-    await raw.hset("{whatsapp}:nodes", "newer", json.dumps([7, told]))
-    await raw.hset("{whatsapp}:nodes", "older", json.dumps([8, {"calls": 2}]))
-    await raw.hset("{whatsapp}:nodes", "odd", json.dumps([9, {"calls": "many", "room": "much"}]))
+    await raw.hset("{whatsapp}:nodes", "newer", json.dumps([7, told, 1]))
+    await raw.hset("{whatsapp}:nodes", "older", json.dumps([8, {"calls": 2}, 1]))
+    await raw.hset("{whatsapp}:nodes", "odd", json.dumps([9, {"calls": "many", "room": "much"}, 1]))
     known = await peers(a)
     assert known["newer"].beats == 7
     assert known["newer"].standing == Standing(calls=3, room=None, region="eu", host="one")

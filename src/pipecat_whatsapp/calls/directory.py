@@ -11,7 +11,7 @@ travel.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -26,6 +26,18 @@ answer to the request that placed the call."""
 
 MAX_PARKED = 20
 """Letters kept for one such call; the oldest is dropped first."""
+
+_ALIAS = "alias:"
+
+
+def alias_of(callback_data: str) -> str:
+    """The name of a call of ours that has no id yet: by what its webhooks carry."""
+    return _ALIAS + callback_data
+
+
+def is_alias(name: str) -> bool:
+    """Whether a name is that of a call without an id."""
+    return name.startswith(_ALIAS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +65,14 @@ class Peer:
         name: Its name, which no process had before.
         beats: Grows while it lives.
         standing: What it last said of itself.
+        age: Seconds since it did, by the directory's clock, for who sees it for the first time.
+            That clock may be set, so nobody else goes by it.
     """
 
     name: str
     beats: int
     standing: Standing
+    age: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -107,10 +122,15 @@ class News:
         peers: All processes, itself among them.
         lost: Calls that it counts as its own and are not: each with its owner, None for a call
             that is over.
+        letters: What waited for calls that the directory did not know to be its own.
+        unnamed: Calls that are its own, and that it has not named: it does not know that it has
+            taken them over, or is about to learn that its claim was granted. No aliases.
     """
 
     peers: tuple[Peer, ...]
     lost: Mapping[str, str | None]
+    letters: tuple[str, ...] = ()
+    unnamed: Mapping[str, Holding] = field(default_factory=dict)
 
 
 class Delivery(Enum):
@@ -122,6 +142,7 @@ class Delivery(Enum):
         OVER: The call is over.
         BURIED: Nobody had the call, and nobody will; who asks for it gets the letter.
         PARKED: Nobody has the call yet; who claims it gets the letter.
+        DROPPED: Nobody has the call, and nothing was kept.
     """
 
     OURS = "ours"
@@ -129,13 +150,14 @@ class Delivery(Enum):
     OVER = "over"
     BURIED = "buried"
     PARKED = "parked"
+    DROPPED = "dropped"
 
 
 class CallDirectory(Protocol):
     """The calls and the processes of one deployment, as one of its processes sees them.
 
-    Every method may be repeated without harm, and letters may come twice. A directory that cannot
-    be reached raises `DirectoryError`.
+    Every method may be repeated without harm, also when only its answer was lost, and letters may
+    come twice. A directory that cannot be reached raises `DirectoryError`.
     """
 
     @property
@@ -152,11 +174,11 @@ class CallDirectory(Protocol):
         ...
 
     async def seize(self, call_id: str, holding: Holding) -> None:
-        """Take a call whoever has it: Meta has connected it to this process."""
+        """Take a call whoever has it: Meta has connected it to this process. Not if it is over."""
         ...
 
     async def bury(self, call_id: str) -> None:
-        """Mark a call as ended, whether or not it was ever claimed."""
+        """Mark a call as ended, claimed or not; does nothing when another process has it."""
         ...
 
     async def first(self, token: str, seconds: float) -> bool:
@@ -172,14 +194,16 @@ class CallDirectory(Protocol):
         """
         ...
 
-    async def deliver(self, call_id: str, alias: str | None, text: str, *, final: bool) -> Delivery:
+    async def deliver(
+        self, call_id: str, alias: str | None, text: str, *, otherwise: Delivery
+    ) -> Delivery:
         """Send a letter to the owner of a call.
 
         Args:
             call_id: The call.
             alias: Another name under which it may have been claimed.
             text: The letter.
-            final: Whether the letter says that the call is over: without an owner it is buried.
+            otherwise: What becomes of it when nobody has the call: BURIED, PARKED or DROPPED.
         """
         ...
 
@@ -206,7 +230,11 @@ class CallDirectory(Protocol):
         ...
 
     async def leave(self) -> list[Letter]:
-        """This process takes no letter any more. Returns those that it has not read."""
+        """This process takes no letter any more. What it has not read stays until `done`.
+
+        Returns:
+            That.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The directory of one process, or of several adapters within it."""
+"""The directory of one process."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipecat_whatsapp.calls.directory import (
     News,
     Peer,
     Standing,
+    is_alias,
 )
 
 MAX_KEPT = 100_000
@@ -31,10 +32,11 @@ MAX_WAITING = 1000
 
 @dataclass
 class _Member:
-    """A process, as the others see it."""
+    """A process, as the others see it; while it does not beat, it is none."""
 
     standing: Standing
     beats: int = 0
+    beaten: float = 0.0
     calls: dict[str, Holding] = field(default_factory=dict)
     inbox: OrderedDict[str, Letter] = field(default_factory=OrderedDict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,9 +65,6 @@ class _Expiring:
         ):
             self._until.popitem(last=False)
 
-    def discard(self, key: str) -> None:
-        self._until.pop(key, None)
-
 
 class Board:
     """What the processes of a deployment have in common.
@@ -81,10 +80,10 @@ class Board:
         self.parked: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
         self.members: dict[str, _Member] = {}
         self.numbers = itertools.count()
-        self._clock = clock
+        self.clock = clock
 
     def member(self, node: str) -> _Member:
-        """A process; from now on there is one of this name."""
+        """What there is of a process."""
         return self.members.setdefault(node, _Member(Standing()))
 
     def post(self, node: str, text: str) -> None:
@@ -97,7 +96,7 @@ class Board:
     def park(self, call_id: str, text: str) -> None:
         """Keep a letter for whoever claims the call."""
         letters = (*self.unpark(call_id), text)[-MAX_PARKED:]
-        now = self._clock()
+        now = self.clock()
         self.parked[call_id] = now + PARK_SECONDS, letters
         while len(self.parked) > MAX_WAITING or next(iter(self.parked.values()))[0] <= now:
             self.parked.popitem(last=False)
@@ -105,14 +104,17 @@ class Board:
     def unpark(self, call_id: str) -> tuple[str, ...]:
         """Take the letters that wait for a call's owner."""
         until, letters = self.parked.pop(call_id, (0.0, ()))
-        return letters if until > self._clock() else ()
+        return letters if until > self.clock() else ()
 
 
 class MemoryDirectory:
-    """A `CallDirectory` in memory.
+    """A `CallDirectory` in memory, for one adapter.
+
+    Several adapters within one process each have a directory of their own, under names of their
+    own, all on the same board.
 
     Args:
-        node: The name of this process.
+        node: The name of this process, or of this adapter within it.
         board: What it has in common with others; its own when it is alone.
     """
 
@@ -142,15 +144,18 @@ class MemoryDirectory:
             self._member.calls.pop(call_id, None)
 
     async def seize(self, call_id: str, holding: Holding) -> None:
-        """Take a call whoever has it."""
+        """Take a call whoever has it; not if it is over."""
+        if call_id in self._board.tombstones:
+            return
         owner = self._board.members.get(self._board.owners.get(call_id, ""))
         if owner is not None:
             owner.calls.pop(call_id, None)
-        self._board.tombstones.discard(call_id)
         self._take(call_id, holding)
 
     async def bury(self, call_id: str) -> None:
-        """Mark a call as ended, whether or not it was ever claimed."""
+        """Mark a call as ended; does nothing when another process has it."""
+        if self._board.owners.get(call_id, self._node) != self._node:
+            return
         self._board.owners.pop(call_id, None)
         self._board.parked.pop(call_id, None)
         self._board.tombstones.add(call_id, TOMBSTONE_SECONDS)
@@ -166,6 +171,7 @@ class MemoryDirectory:
     async def beat(self, standing: Standing, calls: Mapping[str, Holding]) -> News:
         """Say that this process lives, and renew its claims."""
         lost: dict[str, str | None] = {}
+        letters: list[str] = []
         for call_id, holding in calls.items():
             owner = self._board.owners.get(call_id, self._node)
             if call_id in self._board.tombstones:
@@ -174,12 +180,21 @@ class MemoryDirectory:
                 lost[call_id] = owner
             else:
                 self._take(call_id, holding)
+                letters += self._board.unpark(call_id)
         member = self._member
-        member.standing, member.beats = standing, member.beats + 1
-        peers = [Peer(name, m.beats, m.standing) for name, m in self._board.members.items()]
-        return News(tuple(peers), lost)
+        now = self._board.clock()
+        member.standing, member.beats, member.beaten = standing, member.beats + 1, now
+        peers = [
+            Peer(name, m.beats, m.standing, now - m.beaten)
+            for name, m in self._board.members.items()
+            if m.beats
+        ]
+        unnamed = {c: h for c, h in member.calls.items() if c not in calls and not is_alias(c)}
+        return News(tuple(peers), lost, tuple(letters), unnamed)
 
-    async def deliver(self, call_id: str, alias: str | None, text: str, *, final: bool) -> Delivery:
+    async def deliver(
+        self, call_id: str, alias: str | None, text: str, *, otherwise: Delivery
+    ) -> Delivery:
         """Send a letter to the owner of a call."""
         board = self._board
         if call_id in board.tombstones:
@@ -190,14 +205,15 @@ class MemoryDirectory:
         if owner is not None:
             board.post(owner, text)
             return Delivery.SENT
-        if final:
+        if otherwise is Delivery.BURIED:
             board.tombstones.add(call_id, TOMBSTONE_SECONDS)
-        board.park(call_id, text)
-        return Delivery.BURIED if final else Delivery.PARKED
+        if otherwise is not Delivery.DROPPED:
+            board.park(call_id, text)
+        return otherwise
 
     async def send(self, node: str, text: str) -> bool:
         """Send a letter to a process. Returns whether there is such a process."""
-        if node not in self._board.members:
+        if not self._board.member(node).beats:
             return False
         self._board.post(node, text)
         return True
@@ -232,9 +248,10 @@ class MemoryDirectory:
         return left
 
     async def leave(self) -> list[Letter]:
-        """This process takes no letter any more. Returns those that it has not read."""
-        member = self._board.members.pop(self._node, None)
-        return list(member.inbox.values()) if member else []
+        """This process takes no letter any more. Returns what it has not read."""
+        self._member.beats = 0
+        self._member.calls.clear()
+        return list(self._member.inbox.values())
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from pipecat_whatsapp.calls import redis_scripts
 from pipecat_whatsapp.calls.directory import (
@@ -30,26 +30,19 @@ from pipecat_whatsapp.calls.directory import (
     News,
     Peer,
     Standing,
+    is_alias,
 )
-from pipecat_whatsapp.errors import ConfigError, DirectoryError
+from pipecat_whatsapp.calls.redis_client import (
+    ANSWER_SECONDS,
+    MAX_CONNECTIONS,
+    WAIT_SECONDS,
+    Client,
+    answers,
+    client_at,
+)
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.meta.events import Direction
 from pipecat_whatsapp.meta.reading import integer, text
-
-try:
-    from redis.asyncio import Redis, RedisCluster
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
-except ModuleNotFoundError as error:
-    raise ConfigError(
-        "Redis is not used, because its package is missing: "
-        "install it with pip install 'pipecat-whatsapp[redis]'."
-    ) from error
-
-Client: TypeAlias = "Redis | RedisCluster"
-
-ANSWER_SECONDS = 1.0
-"""How long Redis may take to answer. A call cannot wait longer."""
 
 BEAT_ANSWER_SECONDS = 4.0
 """The same for a beat, for which no call waits: a process that is busy must not seem dead."""
@@ -60,9 +53,6 @@ KEEP_SECONDS = 120.0
 SETTLE_SECONDS = 2.5
 """How long a Redis that knows nothing of the deployment grants no claim. Until then every process
 has told it, once a second, of the calls that run: none of them is answered twice."""
-
-WAIT_SECONDS = 5.0
-"""How long one look into the inbox waits for letters."""
 
 MAX_LETTERS = 10_000
 """Letters kept in an inbox."""
@@ -106,6 +96,9 @@ class RedisDirectory:
         self._tombstone_ms = round(tombstone_seconds * 1000)
         self._settle_ms = round(settle_seconds * 1000)
         self._read_to = _START
+        # redis-py's pools for Sentinel and for a cluster do not wait: they fail. One connection is
+        # for the inbox.
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS - 1)
 
     @classmethod
     def from_url(cls, url: str, *, node: str, prefix: str = "whatsapp") -> RedisDirectory:
@@ -119,26 +112,7 @@ class RedisDirectory:
         Raises:
             ConfigError: The address or the prefix cannot be used.
         """
-        try:
-            client = Redis.from_url(
-                url,
-                decode_responses=True,
-                # What others have written is judged where it is read.
-                encoding_errors="replace",
-                socket_connect_timeout=ANSWER_SECONDS,
-                socket_timeout=WAIT_SECONDS + ANSWER_SECONDS,
-                socket_keepalive=True,
-                # One more try, for a connection that was idle and has been cut.
-                retry=Retry(NoBackoff(), 1),
-            )
-            # An option that redis-py does not know would be found at the first request only.
-            client.connection_pool.make_connection()
-        except (ValueError, TypeError, RedisError):
-            raise ConfigError(
-                "The address of Redis cannot be read: write it as redis://host:port/number, "
-                "rediss:// for TLS, or unix:///path/to/socket, with redis-py's options after a ?."
-            ) from None
-        return cls(client, node=node, prefix=prefix)
+        return cls(client_at(url), node=node, prefix=prefix)
 
     @property
     def node(self) -> str:
@@ -152,6 +126,8 @@ class RedisDirectory:
         while True:
             word, *rest = await self._run(redis_scripts.CLAIM, keys, arguments)
             if word != "settling":
+                if rest:
+                    await self._unpark([call_id])
                 return Claim(word == "ours", tuple(rest))
             await asyncio.sleep(int(rest[0]) / 1000)
 
@@ -161,37 +137,44 @@ class RedisDirectory:
         await self._run(redis_scripts.RELEASE, keys, [self._node])
 
     async def seize(self, call_id: str, holding: Holding) -> None:
-        """Take a call whoever has it."""
+        """Take a call whoever has it; not if it is over."""
         arguments = [self._node, _written(holding), _KEEP_MS, self._key("calls:")]
         await self._run(redis_scripts.SEIZE, [self._call(call_id), self._calls()], arguments)
 
     async def bury(self, call_id: str) -> None:
-        """Mark a call as ended, whether or not it was ever claimed."""
+        """Mark a call as ended; does nothing when another process has it."""
         keys = [self._call(call_id), self._calls(), self._parked(call_id)]
-        await self._run(redis_scripts.BURY, keys, [self._tombstone_ms])
+        await self._run(redis_scripts.BURY, keys, [self._node, self._tombstone_ms])
 
     async def first(self, token: str, seconds: float) -> bool:
         """Whether a token is used for the first time within so many seconds."""
-        async with _answers(ANSWER_SECONDS):
+        async with self._asking(ANSWER_SECONDS):
             key = self._key("once:" + token)
             return bool(await self._client.set(key, "1", nx=True, px=round(seconds * 1000)))
 
     async def beat(self, standing: Standing, calls: Mapping[str, Holding]) -> News:
         """Say that this process lives, and renew its claims."""
         keys = [self._key("nodes"), self._calls(), self._key("since"), self._inbox()]
-        nodes, lost = await self._run(
+        told = json.dumps(asdict(standing))
+        nodes, lost, parked, unnamed, now = await self._run(
             redis_scripts.BEAT,
             [*keys, *map(self._call, calls)],
-            [self._node, json.dumps(asdict(standing)), _KEEP_MS, *map(_written, calls.values())],
+            [self._node, told, _KEEP_MS, self._key("call:"), *map(_written, calls.values())],
             BEAT_ANSWER_SECONDS,
         )
-        peers = (_peer(name, told) for name, told in _pairs(nodes))
+        await self._unpark({call_id for call_id, _ in _pairs(parked)})
+        peers = (_peer(name, told, now) for name, told in _pairs(nodes))
+        holdings = ((call_id, told) for call_id, told in _pairs(unnamed) if not is_alias(call_id))
         return News(
             tuple(peer for peer in peers if peer is not None),
             {call_id: owner or None for call_id, owner in _pairs(lost)},
+            tuple(letter for _, letter in _pairs(parked)),
+            _holdings(holdings),
         )
 
-    async def deliver(self, call_id: str, alias: str | None, text: str, *, final: bool) -> Delivery:
+    async def deliver(
+        self, call_id: str, alias: str | None, text: str, *, otherwise: Delivery
+    ) -> Delivery:
         """Send a letter to the owner of a call."""
         call = self._call(call_id)
         other = call if alias is None else self._call(alias)
@@ -201,7 +184,7 @@ class RedisDirectory:
             [
                 self._node,
                 text,
-                int(final),
+                otherwise.value,
                 self._tombstone_ms,
                 round(PARK_SECONDS * 1000),
                 MAX_PARKED,
@@ -220,7 +203,7 @@ class RedisDirectory:
     async def receive(self) -> list[Letter]:
         """Wait, a while, for letters. Each comes again until it is `done`."""
         inboxes: dict[Any, Any] = {self._inbox(): self._read_to}
-        async with _answers(WAIT_SECONDS + ANSWER_SECONDS):
+        async with answers(self._client, WAIT_SECONDS + ANSWER_SECONDS):
             answer: Any = await self._client.xread(
                 inboxes, count=100, block=round(WAIT_SECONDS * 1000)
             )
@@ -234,7 +217,7 @@ class RedisDirectory:
     async def done(self, letters: list[Letter]) -> None:
         """Letters have been dealt with."""
         if letters:
-            async with _answers(ANSWER_SECONDS):
+            async with self._asking(ANSWER_SECONDS):
                 await self._client.xdel(self._inbox(), *(letter.id for letter in letters))
 
     async def take_over(self, peer: Peer) -> Mapping[str, Holding]:
@@ -250,11 +233,10 @@ class RedisDirectory:
             ],
             [peer.name, peer.beats, self._node, _KEEP_MS, self._key("call:")],
         )
-        holdings = ((call_id, _read_holding(told)) for call_id, told in _pairs(taken))
-        return {call_id: holding for call_id, holding in holdings if holding is not None}
+        return _holdings(_pairs(taken))
 
     async def leave(self) -> list[Letter]:
-        """This process takes no letter any more. Returns those that it has not read."""
+        """This process takes no letter any more. Returns what it has not read."""
         keys = [self._key("nodes"), self._inbox(), self._calls()]
         return _letters(await self._run(redis_scripts.LEAVE, keys, [self._node]))
 
@@ -269,10 +251,21 @@ class RedisDirectory:
         arguments: list[Any],
         seconds: float = ANSWER_SECONDS,
     ) -> Any:
-        async with _answers(seconds):
+        async with self._asking(seconds):
             # `Script` sends a digest, and the script itself only to a server that lacks it.
             run = cast(Any, self._client.register_script(script))
             return await cast(Awaitable[Any], run(keys=keys, args=arguments))
+
+    async def _unpark(self, call_ids: Iterable[str]) -> None:
+        """Remove letters once they are here. If that fails, the next beat brings them again."""
+        if keys := list(map(self._parked, call_ids)):
+            async with self._asking(ANSWER_SECONDS):
+                await self._client.delete(*keys)
+
+    @asynccontextmanager
+    async def _asking(self, seconds: float) -> AsyncIterator[None]:
+        async with answers(self._client, seconds), self._turns:
+            yield
 
     def _key(self, rest: str) -> str:
         return f"{self._tag}:{rest}"
@@ -293,18 +286,6 @@ class RedisDirectory:
 _KEEP_MS = round(KEEP_SECONDS * 1000)
 
 
-@asynccontextmanager
-async def _answers(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise DirectoryError(
-            f"Redis did not answer ({type(error).__name__}), so other processes know nothing of "
-            "this one's calls meanwhile: check that it runs and can be reached."
-        ) from error
-
-
 def _written(holding: Holding) -> str:
     return f"{holding.direction.value} {holding.phone_number_id}"
 
@@ -318,15 +299,27 @@ def _read_holding(told: str) -> Holding | None:
         return None
 
 
-def _peer(name: str, told: str) -> Peer | None:
-    """Read what a process tells of itself; None when it is of another version altogether."""
+def _holdings(written: Iterable[tuple[str, str]]) -> dict[str, Holding]:
+    holdings = ((call_id, _read_holding(told)) for call_id, told in written)
+    return {call_id: holding for call_id, holding in holdings if holding is not None}
+
+
+def _peer(name: str, told: str, now: int) -> Peer | None:
+    """Read what a process told of itself; None when it is of another version altogether.
+
+    Args:
+        name: Its name.
+        told: How often, what, and when, ms.
+        now: When this is, ms.
+    """
     try:
-        beats, standing = json.loads(told)
-    except (ValueError, TypeError, RecursionError):
+        beats, standing, when = json.loads(told)
+        age = max(0, now - when) / 1000
+    except (ValueError, TypeError, RecursionError, OverflowError):
         return None
     if type(beats) is not int or not isinstance(standing, dict):
         return None
-    return Peer(name, beats, _standing(standing))
+    return Peer(name, beats, _standing(standing), age)
 
 
 def _standing(told: dict[str, Any]) -> Standing:

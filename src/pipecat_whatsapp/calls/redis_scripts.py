@@ -35,7 +35,6 @@ if owner ~= '' then
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
 end
 local letters = redis.call('LRANGE', KEYS[3], 0, -1)
-redis.call('DEL', KEYS[3])
 return {owner == '' and 'over' or 'ours', unpack(letters)}
 """
 
@@ -50,51 +49,69 @@ end
 SEIZE = """
 -- KEYS: call, calls. ARGV: node, holding, ms to keep, prefix of calls.
 local owner = redis.call('GET', KEYS[1])
+if owner == '' then return end
 local id = string.match(KEYS[1], ':call:(.*)')
-if owner and owner ~= '' then redis.call('HDEL', ARGV[4] .. owner, id) end
+if owner then redis.call('HDEL', ARGV[4] .. owner, id) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 redis.call('HSET', KEYS[2], id, ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 """
 
 BURY = """
--- KEYS: call, calls, parked. ARGV: ms to remember.
-redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+-- KEYS: call, calls, parked. ARGV: node, ms to remember.
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= '' and owner ~= ARGV[1] then return end
+redis.call('SET', KEYS[1], '', 'PX', ARGV[2])
 redis.call('HDEL', KEYS[2], string.match(KEYS[1], ':call:(.*)'))
 redis.call('DEL', KEYS[3])
 """
 
 BEAT = """
--- KEYS: nodes, calls, since, inbox, a call... ARGV: node, standing, ms to keep, a holding...
+-- KEYS: nodes, calls, since, inbox, a call...
+-- ARGV: node, standing, ms to keep, prefix of calls' keys, a holding...
 local ms = ARGV[3]
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
 local beats = 0
 local before = redis.call('HGET', KEYS[1], ARGV[1])
 if before then beats = cjson.decode(before)[1] end
-redis.call('HSET', KEYS[1], ARGV[1], cjson.encode({beats + 1, cjson.decode(ARGV[2])}))
-redis.call('PEXPIRE', KEYS[1], ms)
-local now = redis.call('TIME')
-redis.call('SET', KEYS[3], now[1] * 1000 + math.floor(now[2] / 1000), 'NX')
-redis.call('PEXPIRE', KEYS[3], ms)
-redis.call('PEXPIRE', KEYS[4], ms)
-local lost = {}
+redis.call('HSET', KEYS[1], ARGV[1], cjson.encode({beats + 1, cjson.decode(ARGV[2]), now}))
+redis.call('SET', KEYS[3], now, 'NX')
+local lost, parked, named = {}, {}, {}
 for i = 5, #KEYS do
   local owner = redis.call('GET', KEYS[i])
   local id = string.match(KEYS[i], ':call:(.*)')
+  named[id] = true
   if not owner or owner == ARGV[1] then
     redis.call('SET', KEYS[i], ARGV[1], 'PX', ms)
-    redis.call('HSET', KEYS[2], id, ARGV[i - 1])
+    redis.call('HSET', KEYS[2], id, ARGV[i])
+    local waiting = redis.call('LRANGE', string.gsub(KEYS[i], ':call:', ':parked:', 1), 0, -1)
+    for _, letter in ipairs(waiting) do
+      table.insert(parked, id)
+      table.insert(parked, letter)
+    end
   else
     table.insert(lost, id)
     table.insert(lost, owner)
   end
 end
-redis.call('PEXPIRE', KEYS[2], ms)
-return {redis.call('HGETALL', KEYS[1]), lost}
+local unnamed = {}
+local calls = redis.call('HGETALL', KEYS[2])
+for i = 1, #calls, 2 do
+  if redis.call('GET', ARGV[4] .. calls[i]) ~= ARGV[1] then
+    redis.call('HDEL', KEYS[2], calls[i])
+  elseif not named[calls[i]] then
+    table.insert(unnamed, calls[i])
+    table.insert(unnamed, calls[i + 1])
+  end
+end
+for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], ms) end
+return {redis.call('HGETALL', KEYS[1]), lost, parked, unnamed, now}
 """
 
 DELIVER = """
 -- KEYS: call, its alias, parked.
--- ARGV: node, letter, final, ms to remember, ms to park, letters to park, prefix of inboxes,
+-- ARGV: node, letter, otherwise, ms to remember, ms to park, letters to park, prefix of inboxes,
 --       letters to keep, ms to keep.
 local owner = redis.call('GET', KEYS[1])
 if owner == '' then return 'over' end
@@ -105,12 +122,12 @@ if owner and owner ~= '' then
   redis.call('PEXPIRE', ARGV[7] .. owner, ARGV[9])
   return 'sent'
 end
+if ARGV[3] == 'dropped' then return ARGV[3] end
 redis.call('RPUSH', KEYS[3], ARGV[2])
 redis.call('LTRIM', KEYS[3], -ARGV[6], -1)
 redis.call('PEXPIRE', KEYS[3], ARGV[5])
-if ARGV[3] == '0' then return 'parked' end
-redis.call('SET', KEYS[1], '', 'PX', ARGV[4])
-return 'buried'
+if ARGV[3] == 'buried' then redis.call('SET', KEYS[1], '', 'PX', ARGV[4]) end
+return ARGV[3]
 """
 
 SEND = """
@@ -149,7 +166,6 @@ return taken
 LEAVE = """
 -- KEYS: nodes, inbox, calls. ARGV: node.
 redis.call('HDEL', KEYS[1], ARGV[1])
-local letters = redis.call('XRANGE', KEYS[2], '-', '+')
-redis.call('DEL', KEYS[2], KEYS[3])
-return letters
+redis.call('DEL', KEYS[3])
+return redis.call('XRANGE', KEYS[2], '-', '+')
 """
