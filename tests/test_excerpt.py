@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipecat_whatsapp.meta import reading
 from pipecat_whatsapp.meta.events import CallConnect, CallTerminate, Event
-from pipecat_whatsapp.meta.excerpt import excerpt
+from pipecat_whatsapp.meta.excerpt import Excerpts
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES, parse_webhook
 
 PAYLOADS = [
@@ -42,7 +43,9 @@ def lists_of(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.lists(items, max_size=4), items)
 
 
-contacts = st.sampled_from([*recorded("contacts"), {"wa_id": "4915550009999"}, *JUNK])
+contacts = st.sampled_from(
+    [*recorded("contacts"), *recorded("contacts"), {"wa_id": "4915550009999"}, *JUNK]
+)
 errors = st.sampled_from([*recorded("errors"), {"code": 131044}, *JUNK])
 values = st.fixed_dictionaries(
     {},
@@ -70,34 +73,55 @@ entries = st.one_of(
 bodies = st.lists(entries, max_size=3).map(
     lambda listed: json.dumps({"object": "whatsapp_business_account", "entry": listed}).encode()
 )
-chosen = st.lists(st.sampled_from([*IDS, "wacid.elsewhere"]), unique=True)
+ids = st.sampled_from([*IDS, "wacid.elsewhere"])
+orders = st.lists(ids, max_size=6)
 
 
-def about(events: list[Event], ids: Collection[str]) -> list[tuple[Event, Any]]:
-    """The events about certain calls or messages, with what they were read from."""
-    return [(event, event.raw) for event in events if event.raw.get("id") in list(ids)]
+def about(events: list[Event], item_id: str) -> list[tuple[Event, Any]]:
+    """The events about a call or message, with what they were read from."""
+    return [(event, event.raw) for event in events if event.raw.get("id") == item_id]
 
 
-@given(bodies, st.one_of(chosen, chosen.map(set), chosen.map(tuple)))
-def test_an_excerpt_tells_what_the_whole_told_of_it(body: bytes, ids: Collection[str]) -> None:
-    told = [(event, event.raw) for event in parse_webhook(excerpt(body, ids))]
-    assert told == about(parse_webhook(body), ids)
+@given(bodies, orders)
+def test_an_excerpt_tells_what_the_whole_told_of_it(body: bytes, order: list[str]) -> None:
+    excerpts, whole = Excerpts(body), parse_webhook(body)
+    for item_id in order:
+        told = [(event, event.raw) for event in parse_webhook(excerpts.of(item_id))]
+        assert told == about(whole, item_id)
 
 
-@given(bodies, chosen, chosen)
-def test_an_excerpt_can_be_cut_again(body: bytes, ids: list[str], again: list[str]) -> None:
-    twice = parse_webhook(excerpt(excerpt(body, ids), again))
-    assert twice == parse_webhook(excerpt(body, set(ids) & set(again)))
+@given(bodies, ids)
+def test_an_excerpt_of_an_excerpt_is_the_same(body: bytes, item_id: str) -> None:
+    once = Excerpts(body).of(item_id)
+    assert Excerpts(once).of(item_id) == once
 
 
-@given(bodies)
-def test_an_excerpt_of_all_calls_and_messages_is_stable(body: bytes) -> None:
-    once = excerpt(body, IDS)
-    assert excerpt(once, IDS) == once
+@given(bodies, ids, ids)
+def test_an_excerpt_holds_nothing_of_another_id(body: bytes, one: str, other: str) -> None:
+    events = parse_webhook(Excerpts(Excerpts(body).of(one)).of(other))
+    assert (events == []) or one == other
 
 
-def body_of(value: dict[str, Any]) -> bytes:
-    return json.dumps({"entry": [{"changes": [{"field": "calls", "value": value}]}]}).encode()
+def parties_of(item: Any) -> set[Any]:
+    """Whom a call, message or status names."""
+    sides = ["from", "to", "recipient_id", "from_user_id", "to_user_id", "recipient_user_id"]
+    return {item[side] for side in sides if side in item}
+
+
+@given(bodies, ids)
+def test_an_excerpt_holds_no_contact_of_anybody_else(body: bytes, item_id: str) -> None:
+    for entry in json.loads(Excerpts(body).of(item_id))["entry"]:
+        value = entry["changes"][0]["value"]
+        kept = [item for name in LISTS for item in value.get(name, [])]
+        named = {str(party).lstrip("+") for item in kept for party in parties_of(item)}
+        for contact in value["contacts"]:
+            if isinstance(contact, dict) and len(value["contacts"]) > 1:
+                assert named & {contact.get("wa_id"), contact.get("user_id")}
+
+
+def body_of(*values: dict[str, Any]) -> bytes:
+    changes = [{"field": "calls", "value": value} for value in values]
+    return json.dumps({"entry": [{"changes": changes}]}).encode()
 
 
 def call(call_id: str, event: str = "connect", phone: str = "4915550002222") -> dict[str, Any]:
@@ -105,59 +129,190 @@ def call(call_id: str, event: str = "connect", phone: str = "4915550002222") -> 
     return {"id": call_id, "event": event, "from": phone, "session": session}
 
 
+def contact(phone: str, name: str, user_id: str | None = None) -> dict[str, Any]:
+    return {"wa_id": phone, "user_id": user_id, "profile": {"name": name}}
+
+
+def connect_in(excerpt: bytes) -> CallConnect:
+    """The one event of an excerpt."""
+    (event,) = parse_webhook(excerpt)
+    assert isinstance(event, CallConnect)
+    return event
+
+
+# Contacts
+
+
 def test_the_contact_of_another_call_stays_with_it() -> None:
-    contacts = [{"wa_id": "4915550003333", "profile": {"name": "Bob"}}]
     calls = [call("wacid.A"), call("wacid.B", phone="4915550003333")]
-    body = body_of({"contacts": contacts, "calls": calls})
-    (event,) = parse_webhook(excerpt(body, ["wacid.A"]))
-    assert isinstance(event, CallConnect)
-    assert (event.user.phone, event.user.name) == ("4915550002222", None)
-    (event,) = parse_webhook(excerpt(body, ["wacid.B"]))
-    assert isinstance(event, CallConnect)
-    assert event.user.name == "Bob"
+    excerpts = Excerpts(body_of({"contacts": [contact("4915550003333", "Bob")], "calls": calls}))
+    user = connect_in(excerpts.of("wacid.A")).user
+    assert (user.phone, user.name) == ("4915550002222", None)
+    assert connect_in(excerpts.of("wacid.B")).user.name == "Bob"
+
+
+def test_no_letter_names_another_user() -> None:
+    contacts = [contact("4915550002222", "Ada"), contact("4915550003333", "Bob")]
+    calls = [call("wacid.A"), call("wacid.B", phone="4915550003333")]
+    excerpts = Excerpts(body_of({"contacts": contacts, "calls": calls}))
+    letter = excerpts.of("wacid.A")
+    assert connect_in(letter).user.name == "Ada"
+    assert b"Bob" not in letter
+    assert b"4915550003333" not in letter
+    assert connect_in(excerpts.of("wacid.B")).user.name == "Bob"
+
+
+def test_what_else_a_change_holds_of_others_stays() -> None:
+    value = {"calls": [call("wacid.A"), call("wacid.B")], "guests": ["4915550003333"]}
+    assert b"4915550003333" not in Excerpts(body_of(value)).of("wacid.A")
+
+
+def test_a_contact_is_found_by_its_user_id() -> None:
+    contacts = [contact("", "Ada", "US.1"), contact("", "Bob", "US.2")]
+    calls = [{**call("wacid.A", phone=""), "from_user_id": "US.2"}, call("wacid.B")]
+    letter = Excerpts(body_of({"contacts": contacts, "calls": calls})).of("wacid.A")
+    assert connect_in(letter).user.name == "Bob"
+    assert b"Ada" not in letter
+
+
+def test_of_two_contacts_with_one_number_the_last_counts() -> None:
+    contacts = [contact("4915550002222", "Ada"), contact("+49 1555 0002222", "Countess")]
+    calls = [call("wacid.A"), call("wacid.B")]
+    letter = Excerpts(body_of({"contacts": contacts, "calls": calls})).of("wacid.A")
+    assert connect_in(letter).user.name == "Countess"
+    assert b"Ada" not in letter
 
 
 def test_the_only_contact_stays_that_of_the_only_call() -> None:
-    contacts = [{"wa_id": "4915550009999", "profile": {"name": "Ada"}}]
+    contacts = [contact("4915550009999", "Ada")]
     body = body_of({"contacts": contacts, "calls": [call("wacid.A")]})
-    (event,) = parse_webhook(excerpt(body, ["wacid.A"]))
-    assert isinstance(event, CallConnect)
-    assert event.user.name == "Ada"
+    assert connect_in(Excerpts(body).of("wacid.A")).user.name == "Ada"
+
+
+# What else is shared
+
+
+def test_the_number_goes_with_every_call() -> None:
+    metadata = {"phone_number_id": "106540352242922", "display_phone_number": "15550783881"}
+    calls = [call("wacid.A"), call("wacid.B")]
+    event = connect_in(Excerpts(body_of({"metadata": metadata, "calls": calls})).of("wacid.B"))
+    assert (event.phone_number_id, event.business_phone) == ("106540352242922", "15550783881")
 
 
 def test_errors_go_with_the_end_of_a_call_and_with_nothing_else() -> None:
     calls = [call("wacid.A"), call("wacid.B", "terminate")]
-    body = body_of({"errors": [{"code": 138021}], "calls": calls})
-    (event,) = parse_webhook(excerpt(body, ["wacid.A"]))
-    assert isinstance(event, CallConnect)
-    (event,) = parse_webhook(excerpt(body, ["wacid.B"]))
+    excerpts = Excerpts(body_of({"errors": [{"code": 138021}], "calls": calls}))
+    assert connect_in(excerpts.of("wacid.A")).call_id == "wacid.A"
+    (event,) = parse_webhook(excerpts.of("wacid.B"))
     assert isinstance(event, CallTerminate)
     assert [error.code for error in event.errors] == [138021]
 
 
-def test_an_excerpt_holds_nothing_of_other_calls() -> None:
-    calls = [call(f"wacid.{number}") for number in range(1000)]
-    cut = excerpt(body_of({"calls": calls}), ["wacid.7"])
-    assert len(cut) < 500
-    assert b"wacid.8" not in cut
+def test_a_call_in_several_changes_is_told_of_in_their_order() -> None:
+    body = body_of(
+        {"calls": [call("wacid.A"), call("wacid.B")]},
+        {"calls": [call("wacid.B", "terminate")]},
+        {"calls": [call("wacid.A", "terminate")]},
+    )
+    told = parse_webhook(Excerpts(body).of("wacid.A"))
+    assert [type(event) for event in told] == [CallConnect, CallTerminate]
 
 
-@pytest.mark.parametrize("ids", [[], ["wacid.elsewhere"]])
-def test_an_excerpt_about_nothing_tells_nothing(ids: list[str]) -> None:
-    assert parse_webhook(excerpt(body_of({"calls": [call("wacid.A")]}), ids)) == []
+# Cost
+
+
+MANY = 5_000
+
+
+def many_ends() -> bytes:
+    """The ends of many calls of many users in one change."""
+    users = [str(491_555_000_0000 + number) for number in range(MANY)]
+    calls = [call(f"wacid.{at}", "terminate", user) for at, user in enumerate(users)]
+    return body_of({"contacts": [contact(user, f"<{user}>") for user in users], "calls": calls})
+
+
+class Counter:
+    """Counts what is asked of a function beneath."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self._function(*args, **kwargs)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """How often a webhook is read as JSON."""
+    counter = Counter(json.loads)
+    monkeypatch.setattr(json, "loads", counter)
+    return counter
+
+
+def test_a_webhook_is_read_once_and_only_when_it_is_needed(reads: Counter) -> None:
+    excerpts = Excerpts(body_of({"calls": [call("wacid.A"), call("wacid.B")]}))
+    assert reads.calls == 0
+    for item_id in ["wacid.A", "wacid.B", "wacid.elsewhere", "wacid.A"]:
+        excerpts.of(item_id)
+    assert reads.calls == 1
+
+
+def test_two_webhooks_by_turns_are_read_once_each(reads: Counter) -> None:
+    body = body_of({"calls": [call(f"wacid.{number}") for number in range(100)]})
+    one, other = Excerpts(body), Excerpts(body)
+    for number in range(100):
+        assert one.of(f"wacid.{number}") == other.of(f"wacid.{number}")
+    assert reads.calls == 2
+
+
+def test_to_take_a_batch_apart_costs_what_the_batch_is_long(
+    monkeypatch: pytest.MonkeyPatch, reads: Counter
+) -> None:
+    looks = [Counter(getattr(reading, name)) for name in ("phone", "token")]
+    monkeypatch.setattr(reading, "phone", looks[0])
+    monkeypatch.setattr(reading, "token", looks[1])
+    body = many_ends()
+    excerpts = Excerpts(body)
+    letters = [excerpts.of(f"wacid.{number}") for number in range(MANY)]
+    assert reads.calls == 1
+    # One for each contact, and three sides of each call.
+    assert {counter.calls for counter in looks} == {4 * MANY}
+    assert sum(map(len, letters)) < 2 * len(body)
+    assert max(map(len, letters)) < 500
+
+
+def test_a_webhook_is_forgotten_with_its_excerpts() -> None:
+    body = many_ends()
+    tracemalloc.start()
+    try:
+        letter = Excerpts(body).of("wacid.7")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert letter
+    assert held < len(body) / 10
+
+
+# Odd webhooks
+
+
+def test_an_excerpt_about_nothing_tells_nothing() -> None:
+    body = body_of({"calls": [call("wacid.A")], "errors": [{"code": 138021}]})
+    assert parse_webhook(Excerpts(body).of("wacid.elsewhere")) == []
 
 
 def test_an_excerpt_is_plain_ascii() -> None:
     told = {**call("wacid.A"), "cta_payload": "grüße ☺ \ud800"}
-    body = json.dumps({"entry": [{"changes": [{"field": "calls", "value": {"calls": [told]}}]}]})
-    assert excerpt(body.encode(), ["wacid.A"]).isascii()
+    assert Excerpts(body_of({"calls": [told]})).of("wacid.A").isascii()
 
 
 def test_absurd_numbers_spoil_no_excerpt() -> None:
     body = body_of({"calls": [{**call("wacid.A"), "timestamp": 17, "new": [0.5, 1e300]}]})
     body = body.replace(b'"timestamp": 17', b'"timestamp": ' + b"9" * 9_000)
     body = body.replace(b"1e+300", b"1e999")
-    (event,) = parse_webhook(excerpt(body, ["wacid.A"]))
+    event = connect_in(Excerpts(body).of("wacid.A"))
     assert [event] == parse_webhook(body)
     assert event.raw["new"] == [0.5, float("inf")]
 
@@ -166,4 +321,4 @@ def test_the_largest_webhook_is_cut_too() -> None:
     body = body_of({"calls": [{**call("wacid.A"), "new": "x"}]})
     body = body.replace(b'"x"', b'"' + "ü".encode() * ((MAX_BODY_BYTES - 1000) // 2) + b'"')
     assert len(body) <= MAX_BODY_BYTES
-    assert parse_webhook(excerpt(body, ["wacid.A"])) == parse_webhook(body)
+    assert parse_webhook(Excerpts(body).of("wacid.A")) == parse_webhook(body)
