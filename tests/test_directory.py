@@ -18,6 +18,7 @@ from pipecat_whatsapp.calls.directory import (
     Holding,
     Peer,
     Standing,
+    alias_of,
 )
 from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.calls.redis import RedisDirectory
@@ -98,6 +99,33 @@ async def test_a_call_that_meta_connected_is_seized(join: Join) -> None:
     assert lost == {"wacid.A": "b"}
 
 
+async def test_a_call_that_is_over_is_not_seized(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    await a.bury("wacid.A")
+    await b.seize("wacid.A", HOLDING)
+    assert (await b.beat(Standing(), {})).unnamed == {}
+    assert await b.deliver("wacid.A", None, "late", otherwise=Delivery.PARKED) is Delivery.OVER
+
+
+async def test_who_has_not_got_a_call_does_not_end_it(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.claim("wacid.A", HOLDING)
+    await b.bury("wacid.A")
+    assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {}
+    await b.seize("wacid.A", HOLDING)
+    await a.bury("wacid.A")
+    assert (await b.beat(Standing(), {"wacid.A": HOLDING})).lost == {}
+    await b.bury("wacid.A")
+    assert not (await a.claim("wacid.A", HOLDING)).is_ours
+
+
+async def test_a_burst_of_calls_is_granted(join: Join) -> None:
+    a = join("a")
+    claims = [a.claim(f"wacid.{number}", HOLDING) for number in range(400)]
+    assert all(claim.is_ours for claim in await asyncio.gather(*claims))
+
+
 async def test_a_token_is_first_once(join: Join) -> None:
     a, b = join("a"), join("b")
     assert await a.first("nonce", 60)
@@ -124,6 +152,63 @@ async def test_a_beat_heals_claims_that_were_forgotten(join: Join) -> None:
     a, b = join("a"), join("b")
     assert (await a.beat(Standing(), {"wacid.A": HOLDING})).lost == {}
     assert not (await b.claim("wacid.A", HOLDING)).is_ours
+
+
+async def test_a_beat_brings_what_waited_for_a_call_that_was_forgotten(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await b.deliver("wacid.A", None, "one", otherwise=Delivery.PARKED)
+    await b.deliver("wacid.A", None, "two", otherwise=Delivery.PARKED)
+    await b.deliver("wacid.B", None, "three", otherwise=Delivery.PARKED)
+    await b.deliver("wacid.C", None, "four", otherwise=Delivery.PARKED)
+    calls = {"wacid.A": HOLDING, "wacid.B": HOLDING}
+    assert (await a.beat(Standing(), calls)).letters == ("one", "two", "three")
+    assert (await a.beat(Standing(), calls)).letters == ()
+    assert await b.claim("wacid.C", HOLDING) == Claim(True, ("four",))
+
+
+async def test_a_beat_brings_what_waited_for_a_call_that_was_seized(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await b.deliver("wacid.A", None, "hello", otherwise=Delivery.PARKED)
+    await a.seize("wacid.A", HOLDING)
+    assert (await a.beat(Standing(), {"wacid.A": HOLDING})).letters == ("hello",)
+
+
+async def test_a_beat_tells_of_calls_that_it_did_not_name(join: Join) -> None:
+    a, b = join("a"), join("b")
+    for call_id in ("wacid.A", "wacid.B", "wacid.over", "wacid.released", "wacid.seized"):
+        await a.claim(call_id, HOLDING)
+    await a.claim(alias_of("token"), HOLDING)
+    await a.bury("wacid.over")
+    await a.release("wacid.released")
+    await b.seize("wacid.seized", HOLDING)
+    named = {"wacid.A": HOLDING}
+    assert (await a.beat(Standing(), named)).unnamed == {"wacid.B": HOLDING}
+    assert (await a.beat(Standing(), named)).unnamed == {"wacid.B": HOLDING}
+    assert (await b.beat(Standing(), {})).unnamed == {"wacid.seized": HOLDING}
+
+
+async def test_what_was_taken_over_is_told_once_more(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.beat(Standing(), {"wacid.A": HOLDING})
+    dead = await peer(b, "a")
+    assert await b.take_over(dead) == {"wacid.A": HOLDING}
+    # The answer may have been lost.
+    assert await b.take_over(dead) == {}
+    assert (await b.beat(Standing(), {})).unnamed == {"wacid.A": HOLDING}
+    await b.bury("wacid.A")
+    assert (await b.beat(Standing(), {})).unnamed == {}
+
+
+async def test_a_process_is_as_old_as_its_last_beat(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.beat(Standing(), {})
+    await asyncio.sleep(0.1)
+    before = await peer(b, "a")
+    assert before.age > 0
+    await asyncio.sleep(0.1)
+    assert (await peer(b, "a")).age > before.age
+    # It is no part of what a process says of itself.
+    assert await peer(b, "a") == before
 
 
 async def test_a_beat_tells_of_a_call_that_is_over(join: Join) -> None:
@@ -157,6 +242,15 @@ async def test_the_end_of_a_call_that_nobody_has_buries_it(join: Join) -> None:
     # Who has placed the call hears it nevertheless.
     assert await a.claim("wacid.A", HOLDING) == Claim(False, ("over",))
     assert await a.claim("wacid.A", HOLDING) == Claim(False)
+
+
+async def test_a_letter_for_nobody_may_be_dropped(join: Join) -> None:
+    a, b = join("a"), join("b")
+    assert await b.deliver("wacid.A", None, "hello", otherwise=Delivery.DROPPED) is Delivery.DROPPED
+    assert await a.claim("wacid.A", HOLDING) == Claim(True)
+    assert await b.deliver("wacid.A", None, "hello", otherwise=Delivery.DROPPED) is Delivery.SENT
+    await a.bury("wacid.A")
+    assert await b.deliver("wacid.A", None, "hello", otherwise=Delivery.DROPPED) is Delivery.OVER
 
 
 async def test_a_released_call_is_anybodys(join: Join) -> None:
@@ -195,8 +289,41 @@ async def test_nothing_is_sent_to_a_process_that_is_not_there(join: Join) -> Non
     assert not await b.send("a", "hello")
     await a.beat(Standing(), {})
     assert await b.send("a", "hello")
-    assert [letter.text for letter in await a.leave()] == ["hello"]
+    await a.leave()
     assert not await b.send("a", "hello")
+    assert [peer.name for peer in (await b.beat(Standing(), {})).peers] == ["b"]
+
+
+async def test_what_a_process_leaves_unread_stays_until_it_is_done(join: Join) -> None:
+    a, b = join("a"), join("b")
+    await a.beat(Standing(), {})
+    await b.send("a", "one")
+    await b.send("a", "two")
+    unread = await a.leave()
+    assert [letter.text for letter in unread] == ["one", "two"]
+    # The answer may have been lost.
+    assert await a.leave() == unread
+    await a.done(unread)
+    assert await a.leave() == []
+
+
+async def test_everything_may_be_repeated(join: Join) -> None:
+    a, b = join("a"), join("b")
+    for _ in range(2):
+        await a.beat(Standing(), {"wacid.A": HOLDING})
+        assert await b.deliver("wacid.A", None, "x", otherwise=Delivery.BURIED) is Delivery.SENT
+        await b.seize("wacid.B", HOLDING)
+        assert (await b.claim("wacid.C", HOLDING)).is_ours
+        assert not (await a.claim("wacid.C", HOLDING)).is_ours
+    assert set(await letters(a)) == {"x"}
+    await a.done([])
+    for directory in (b, b, a, a):
+        await directory.bury("wacid.B")
+        await directory.release("wacid.C")
+    assert await a.claim("wacid.B", HOLDING) == Claim(False)
+    assert await a.claim("wacid.C", HOLDING) == Claim(True)
+    await b.release("wacid.C")
+    assert (await a.beat(Standing(), {})).unnamed == {"wacid.A": HOLDING, "wacid.C": HOLDING}
 
 
 async def test_one_process_takes_over_what_a_dead_one_left(join: Join) -> None:

@@ -74,6 +74,10 @@ async def letters(directory: RedisDirectory) -> list[str]:
                 await asyncio.sleep(0.05)
 
 
+async def keys_of(raw: Any, pattern: str) -> list[str]:
+    return [key async for key in raw.scan_iter("{whatsapp}:" + pattern)]
+
+
 async def until_letters_are_awaited(raw: Any) -> None:
     async with asyncio.timeout(PATIENCE):
         while not (await raw.info("clients"))["blocked_clients"]:  # noqa: ASYNC110
@@ -264,7 +268,7 @@ class Line:
     def __init__(self, redis: RedisServer) -> None:
         self._redis = redis
         self._loses = False
-        self.lost = asyncio.Event()
+        self.lost = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
@@ -287,7 +291,7 @@ class Line:
             answers.write(data)
         if self._loses:
             self._loses = False
-            self.lost.set()
+            self.lost += 1
         for writer in (answers, requests):
             writer.close()
         await asking
@@ -309,8 +313,37 @@ async def test_a_letter_whose_reply_was_lost_comes_again(
         line.lose_next_answer()
         assert await b.send("a", "hello")
         assert await waiting == ["hello"]
-        assert line.lost.is_set()
+        assert line.lost == 1
         await a.close()
+
+
+async def test_letters_for_a_call_outlast_a_lost_answer(
+    redis_server: RedisServer, raw: Any, join: Join
+) -> None:
+    await settle(raw)
+    async with Line(redis_server) as line:
+        a, b = join("a", line.url), join("b")
+        for call_id in ("wacid.A", "wacid.B"):
+            await b.deliver(call_id, None, call_id, otherwise=Delivery.PARKED)
+        line.lose_next_answer()
+        # redis-py asks once more.
+        assert await a.claim("wacid.A", HOLDING) == Claim(True, ("wacid.A",))
+        line.lose_next_answer()
+        calls = {"wacid.A": HOLDING, "wacid.B": HOLDING}
+        assert (await a.beat(Standing(), calls)).letters == ("wacid.B",)
+        assert line.lost == 2
+        assert await keys_of(raw, "parked:*") == []
+        await a.close()
+
+
+async def test_a_claim_that_nobody_heard_of_brings_its_letters_by_the_beat(
+    raw: Any, join: Join
+) -> None:
+    await settle(raw)
+    a, b = join("a"), join("b")
+    await b.deliver("wacid.A", None, "hello", otherwise=Delivery.PARKED)
+    await raw.set("{whatsapp}:call:wacid.A", "a", ex=60)
+    assert (await a.beat(Standing(), {"wacid.A": HOLDING})).letters == ("hello",)
 
 
 async def test_a_letter_that_was_not_done_comes_again(join: Join) -> None:
@@ -347,6 +380,13 @@ async def test_every_key_expires_and_stays_behind_the_prefix(raw: Any, join: Joi
             assert [key for key in keys if await raw.pttl(key) == -1] == []
     kinds = {key.split(":")[1] for key in seen}
     assert kinds == {"nodes", "since", "call", "calls", "inbox", "parked", "once"}
+
+
+async def test_calls_that_are_no_longer_a_processs_own_are_forgotten(raw: Any, join: Join) -> None:
+    a = join("a")
+    await raw.hset("{whatsapp}:calls:a", "wacid.A", "user_initiated 111")
+    await a.beat(Standing(), {"wacid.B": HOLDING})
+    assert await raw.hkeys("{whatsapp}:calls:a") == ["wacid.B"]
 
 
 async def test_looking_for_letters_leaves_no_key(raw: Any, join: Join) -> None:
@@ -390,13 +430,16 @@ async def test_a_newer_process_may_tell_more_of_itself(raw: Any, join: Join) -> 
     await raw.hset("{whatsapp}:nodes", "newer", json.dumps([7, told, 1]))
     await raw.hset("{whatsapp}:nodes", "older", json.dumps([8, {"calls": 2}, 1]))
     await raw.hset("{whatsapp}:nodes", "odd", json.dumps([9, {"calls": "many", "room": "much"}, 1]))
+    await raw.hset("{whatsapp}:nodes", "ahead", json.dumps([1, {}, 10**15]))
     known = await peers(a)
     assert known["newer"].beats == 7
     assert known["newer"].standing == Standing(calls=3, room=None, region="eu", host="one")
     assert known["older"].standing == Standing(calls=2)
     assert known["odd"].standing == Standing()
+    assert known["newer"].age > 0
+    assert known["ahead"].age == 0
     assert await a.take_over(known["newer"]) == {}
-    assert sorted(await peers(a)) == ["a", "odd", "older"]
+    assert sorted(await peers(a)) == ["a", "ahead", "odd", "older"]
 
 
 @pytest.mark.parametrize(
@@ -408,10 +451,15 @@ async def test_a_newer_process_may_tell_more_of_itself(raw: Any, join: Join) -> 
         "[]",
         "7",
         "[1]",
-        '["x", {}]',
-        "[null, {}]",
-        "[1, null]",
-        "[1e999, {}]",
+        '["x", {}, 1]',
+        "[null, {}, 1]",
+        "[1, null, 1]",
+        "[1, {}]",
+        "[1, {}, null]",
+        "[1, {}, 1, 2]",
+        "[1, {}, -1" + "0" * 400 + "]",
+        "[1e999, {}, 1]",
+        "[1, {}, -1e999]",
         '{"1": 2, "3": 4}',
         "[" * 100_000,
         b"\xff\xfe",

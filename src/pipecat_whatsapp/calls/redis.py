@@ -1,8 +1,18 @@
 """The directory over Redis: several processes, on one machine or many.
 
 Needs the extra `redis`. Redis 6.2 or newer, standalone, with Sentinel, or as a cluster; what it
-stores is small and expires, so persistence is not needed. Whoever can write to it can end calls:
-use TLS (`rediss://`), and give each deployment a user of its own, with these rules, where
+stores is small and expires, so persistence is not needed.
+
+Letters are signed with the app secret, so nobody without it can forge one. Nothing is encrypted,
+and nothing else is signed:
+
+- Who can write to this Redis can end calls, can keep processes from taking any, and can swallow
+  those that are handed on, by telling of a process with room that is not there.
+- Who can read it sees users' phone numbers and session descriptions with their ICE passwords: in
+  letters, until they are done, and at most 60 s while they wait for a call's owner. And it sees
+  callback data in the names of keys, as long as a call that is being placed has no id.
+
+So use TLS (`rediss://`), and give each deployment a user of its own, with these rules, where
 {prefix} is the prefix in braces::
 
     ~{prefix}:* -@all +@read +@write +@scripting +@connection +time -@dangerous
@@ -40,12 +50,19 @@ from pipecat_whatsapp.calls.redis_client import (
     answers,
     client_at,
 )
+from pipecat_whatsapp.calls.redis_records import (
+    flat,
+    holdings_of,
+    letters_of,
+    pairs,
+    peer_of,
+    written,
+)
 from pipecat_whatsapp.errors import ConfigError
-from pipecat_whatsapp.meta.events import Direction
-from pipecat_whatsapp.meta.reading import integer, text
 
 BEAT_ANSWER_SECONDS = 4.0
-"""The same for a beat, for which no call waits: a process that is busy must not seem dead."""
+"""How long Redis may take to answer a beat. No call waits for it, and a process that is busy must
+not seem dead."""
 
 KEEP_SECONDS = 120.0
 """How long a claim stands that its owner does not renew."""
@@ -58,6 +75,8 @@ MAX_LETTERS = 10_000
 """Letters kept in an inbox."""
 
 _START = "0-0"
+
+_KEEP_MS = round(KEEP_SECONDS * 1000)
 
 _PREFIX = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -96,8 +115,8 @@ class RedisDirectory:
         self._tombstone_ms = round(tombstone_seconds * 1000)
         self._settle_ms = round(settle_seconds * 1000)
         self._read_to = _START
-        # redis-py's pools for Sentinel and for a cluster do not wait: they fail. One connection is
-        # for the inbox.
+        # Of redis-py's pools, those for Sentinel and for a cluster fail where others wait. One
+        # connection is for the inbox.
         self._turns = asyncio.Semaphore(MAX_CONNECTIONS - 1)
 
     @classmethod
@@ -122,7 +141,7 @@ class RedisDirectory:
     async def claim(self, call_id: str, holding: Holding) -> Claim:
         """Take a call; see `CallDirectory`."""
         keys = [self._call(call_id), self._calls(), self._parked(call_id), self._key("since")]
-        arguments = [self._node, _written(holding), _KEEP_MS, self._settle_ms]
+        arguments = [self._node, written(holding), _KEEP_MS, self._settle_ms]
         while True:
             word, *rest = await self._run(redis_scripts.CLAIM, keys, arguments)
             if word != "settling":
@@ -138,7 +157,7 @@ class RedisDirectory:
 
     async def seize(self, call_id: str, holding: Holding) -> None:
         """Take a call whoever has it; not if it is over."""
-        arguments = [self._node, _written(holding), _KEEP_MS, self._key("calls:")]
+        arguments = [self._node, written(holding), _KEEP_MS, self._key("calls:")]
         await self._run(redis_scripts.SEIZE, [self._call(call_id), self._calls()], arguments)
 
     async def bury(self, call_id: str) -> None:
@@ -159,17 +178,16 @@ class RedisDirectory:
         nodes, lost, parked, unnamed, now = await self._run(
             redis_scripts.BEAT,
             [*keys, *map(self._call, calls)],
-            [self._node, told, _KEEP_MS, self._key("call:"), *map(_written, calls.values())],
+            [self._node, told, _KEEP_MS, self._key("call:"), *map(written, calls.values())],
             BEAT_ANSWER_SECONDS,
         )
-        await self._unpark({call_id for call_id, _ in _pairs(parked)})
-        peers = (_peer(name, told, now) for name, told in _pairs(nodes))
-        holdings = ((call_id, told) for call_id, told in _pairs(unnamed) if not is_alias(call_id))
+        await self._unpark({call_id for call_id, _ in pairs(parked)})
+        peers = (peer_of(name, told, now) for name, told in pairs(nodes))
         return News(
             tuple(peer for peer in peers if peer is not None),
-            {call_id: owner or None for call_id, owner in _pairs(lost)},
-            tuple(letter for _, letter in _pairs(parked)),
-            _holdings(holdings),
+            {call_id: owner or None for call_id, owner in pairs(lost)},
+            tuple(letter for _, letter in pairs(parked)),
+            holdings_of((name, told) for name, told in pairs(unnamed) if not is_alias(name)),
         )
 
     async def deliver(
@@ -208,7 +226,7 @@ class RedisDirectory:
                 inboxes, count=100, block=round(WAIT_SECONDS * 1000)
             )
         streams = answer.items() if isinstance(answer, dict) else answer or ()
-        letters = [letter for _, entries in streams for letter in _letters(_flat(entries))]
+        letters = [letter for _, entries in streams for letter in letters_of(flat(entries))]
         # After a while without news from the start again: something may not have been done, and a
         # Redis that has lost its memory may number letters lower than before.
         self._read_to = letters[-1].id if letters else _START
@@ -233,12 +251,12 @@ class RedisDirectory:
             ],
             [peer.name, peer.beats, self._node, _KEEP_MS, self._key("call:")],
         )
-        return _holdings(_pairs(taken))
+        return holdings_of(pairs(taken))
 
     async def leave(self) -> list[Letter]:
         """This process takes no letter any more. Returns what it has not read."""
         keys = [self._key("nodes"), self._inbox(), self._calls()]
-        return _letters(await self._run(redis_scripts.LEAVE, keys, [self._node]))
+        return letters_of(await self._run(redis_scripts.LEAVE, keys, [self._node]))
 
     async def close(self) -> None:
         """Close the connections. Safe to repeat."""
@@ -281,70 +299,3 @@ class RedisDirectory:
 
     def _inbox(self, node: str | None = None) -> str:
         return self._key("inbox:" + (node or self._node))
-
-
-_KEEP_MS = round(KEEP_SECONDS * 1000)
-
-
-def _written(holding: Holding) -> str:
-    return f"{holding.direction.value} {holding.phone_number_id}"
-
-
-def _read_holding(told: str) -> Holding | None:
-    """Read what is known of a call; None when it is of another version altogether."""
-    direction, _, number = told.partition(" ")
-    try:
-        return Holding(number, Direction(direction))
-    except ValueError:
-        return None
-
-
-def _holdings(written: Iterable[tuple[str, str]]) -> dict[str, Holding]:
-    holdings = ((call_id, _read_holding(told)) for call_id, told in written)
-    return {call_id: holding for call_id, holding in holdings if holding is not None}
-
-
-def _peer(name: str, told: str, now: int) -> Peer | None:
-    """Read what a process told of itself; None when it is of another version altogether.
-
-    Args:
-        name: Its name.
-        told: How often, what, and when, ms.
-        now: When this is, ms.
-    """
-    try:
-        beats, standing, when = json.loads(told)
-        age = max(0, now - when) / 1000
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        return None
-    if type(beats) is not int or not isinstance(standing, dict):
-        return None
-    return Peer(name, beats, _standing(standing), age)
-
-
-def _standing(told: dict[str, Any]) -> Standing:
-    has_limit = told.get("room", 0) is not None
-    return Standing(
-        calls=integer(told, "calls") or 0,
-        room=(integer(told, "room") or 0) if has_limit else None,
-        region=text(told, "region") or "",
-        host=text(told, "host") or "",
-    )
-
-
-def _pairs(flat: list[str]) -> list[tuple[str, str]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _flat(entries: list[Any]) -> list[Any]:
-    """Entries of a stream, which RESP 3 wraps once more."""
-    is_wrapped = bool(entries) and bool(entries[0]) and not isinstance(entries[0][0], str)
-    return list(entries[0]) if is_wrapped else entries
-
-
-def _letters(entries: list[Any]) -> list[Letter]:
-    found = []
-    for entry_id, fields in entries:
-        values = fields if isinstance(fields, dict) else dict(_pairs(fields or []))
-        found.append(Letter(entry_id, values.get("text", "")))
-    return found
