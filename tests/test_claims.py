@@ -95,7 +95,10 @@ async def test_a_call_is_taken_once(offices: tuple[Office, Office]) -> None:
 
 async def test_letters_that_waited_for_a_call_are_opened(offices: tuple[Office, Office]) -> None:
     a, b = offices
-    assert await b.directory.deliver("wacid.A", None, "hello", final=False) is Delivery.PARKED
+    assert (
+        await b.directory.deliver("wacid.A", None, "hello", otherwise=Delivery.PARKED)
+        is Delivery.PARKED
+    )
     await a.claims.claim(call())
     assert a.letters == ["hello"]
 
@@ -129,36 +132,44 @@ async def test_calls_taken_alone_are_told_later(offices: tuple[Office, Office]) 
     assert await a.beat() == {}
 
 
-async def test_ends_are_told_later(
-    offices: tuple[Office, Office], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "BURIED_AT_ONCE", 2)
+async def test_ends_are_told_later(offices: tuple[Office, Office]) -> None:
     a, b = offices
     b.is_reachable = False
     ids = ["wacid.A", "wacid.B", "wacid.C"]
     for call_id in ids:
-        await a.claims.claim(call(call_id))
+        assert await b.claims.claim(call(call_id))
         await b.claims.bury(call_id)
-    assert await a.beat() == {}
+        assert b.claims.knows(call_id)
     b.is_reachable = True
     await b.beat()
-    assert await a.beat() == {"wacid.A": None, "wacid.B": None}
+    for call_id in ids:
+        assert not b.claims.knows(call_id)
+        assert not await a.claims.claim(call(call_id))
+
+
+async def test_who_has_lost_a_call_ends_it_for_nobody(offices: tuple[Office, Office]) -> None:
+    a, b = offices
+    await a.claims.claim(call("wacid.A"))
+    b.is_reachable = False
+    assert await b.claims.claim(call("wacid.A"))
+    await b.claims.bury("wacid.A")
+    b.is_reachable = True
     await b.beat()
-    assert await a.beat() == dict.fromkeys(ids)
+    assert await a.beat() == {}
 
 
 async def test_ends_that_nobody_can_be_told_are_not_kept_without_bound(
     offices: tuple[Office, Office], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_UNBURIED", 1)
+    monkeypatch.setattr(module, "MAX_OWED", 1)
     a, b = offices
     a.is_reachable = False
     for call_id in ("wacid.A", "wacid.B"):
         await a.claims.bury(call_id)
     a.is_reachable = True
     await a.beat()
-    assert not await b.claims.claim(call("wacid.A"))
-    assert await b.claims.claim(call("wacid.B"))
+    assert await b.claims.claim(call("wacid.A"))
+    assert not await b.claims.claim(call("wacid.B"))
 
 
 # Redis is away
@@ -240,7 +251,7 @@ async def test_an_end_that_comes_elsewhere_while_redis_is_away_is_heard_later(
         await until(lambda: ("CallTerminate", "over") in b.log.webhooks)
         assert a.calls == [call.id]
         await redis_server.start()
-        assert (await a.reports.next()).cause is Cause.ENDED_ELSEWHERE
+        assert (await a.reports.next()).cause is Cause.CALLER_HUNG_UP
         assert Counter(r.action for r in whatsapp.meta.requests) == Counter(pre_accept=1, accept=1)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
@@ -24,6 +26,8 @@ from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 __all__ = ["brisk", "join"]
 
 SECRET = Account().app_secret
+
+T = TypeVar("T")
 
 
 def config(*app_secrets: str) -> WhatsAppConfig:
@@ -46,6 +50,10 @@ class Reader:
         if message == HangUp("wacid.BROKEN"):
             raise RuntimeError("a bug of ours")
         self.read_so_far.append(message)
+
+
+async def asking(ask: Callable[[], Awaitable[T]]) -> T:
+    return await ask()
 
 
 def signed(content: str) -> str:
@@ -80,7 +88,10 @@ async def test_letters_of_strangers_do_no_harm(
         ):
             assert await stranger.send(member.node, letter)
         assert await stranger.send(member.node, seal(Forwarded(b"{}"), SECRET))
-        assert await stranger.deliver(call.id, None, "unsigned", final=False) is Delivery.SENT
+        assert (
+            await stranger.deliver(call.id, None, "unsigned", otherwise=Delivery.PARKED)
+            is Delivery.SENT
+        )
         await until(lambda: member.line.asked["done"] >= 1 and len(warnings) >= 5)
         await deployment.acquainted()
         assert member.calls == [call.id]
@@ -90,11 +101,15 @@ async def test_letters_of_strangers_do_no_harm(
     await stranger.close()
 
 
-async def test_letters_are_read_while_the_secret_changes() -> None:
+@pytest.mark.parametrize("writes_first", ["old", "new"])
+async def test_letters_are_read_while_the_secret_changes(writes_first: str) -> None:
     board = Board()
     old, new = Reader("old"), Reader("new", "old")
-    a, b = Post(MemoryDirectory("a", board), old), Post(MemoryDirectory("b", board), new)
-    board.member("b")
+    if writes_first == "new":
+        old, new = new, old
+    directory = MemoryDirectory("b", board)
+    await directory.beat(Standing(), {})
+    a, b = Post(MemoryDirectory("a", board), asking, old), Post(directory, asking, new)
     assert await a.send("b", HangUp("wacid.A"))
     reading = asyncio.create_task(b.run())
     await until(lambda: new.read_so_far == [HangUp("wacid.A")])
@@ -107,7 +122,7 @@ async def test_letters_are_read_while_the_secret_changes() -> None:
 
 async def test_a_letter_that_cannot_be_served_stops_no_other(warnings: list[str]) -> None:
     reader = Reader()
-    post = Post(MemoryDirectory(), reader)
+    post = Post(MemoryDirectory(), asking, reader)
     letters = [HangUp("wacid.A"), HangUp("wacid.BROKEN"), HangUp("wacid.B")]
     await post.open(seal(letter, SECRET) for letter in letters)
     assert reader.read_so_far == [HangUp("wacid.A"), HangUp("wacid.B")]
@@ -125,7 +140,7 @@ async def test_a_letter_counts_as_read_when_it_was_served() -> None:
 
     directory = MemoryDirectory("a", board)
     board.post("a", seal(HangUp("wacid.A"), SECRET))
-    running = asyncio.create_task(Post(directory, Slow()).run())
+    running = asyncio.create_task(Post(directory, asking, Slow()).run())
     await reading.wait()
     assert len(board.member("a").inbox) == 1
     may_go_on.set()
@@ -147,7 +162,7 @@ async def test_an_outage_ends_no_reading(monkeypatch: pytest.MonkeyPatch) -> Non
             return await super().receive()
 
     board, reader = Board(), Reader()
-    running = asyncio.create_task(Post(Away("a", board), reader).run())
+    running = asyncio.create_task(Post(Away("a", board), asking, reader).run())
     board.post("a", seal(HangUp("wacid.A"), SECRET))
     await until(lambda: reader.read_so_far == [HangUp("wacid.A")])
     running.cancel()
@@ -159,8 +174,9 @@ async def test_who_cannot_be_written_to_gets_nothing() -> None:
         async def send(self, node: str, text: str) -> bool:
             raise DirectoryError("It is away.")
 
-    assert not await Post(MemoryDirectory(), Reader()).send("nobody", HangUp("wacid.A"))
-    assert not await Post(Away(), Reader()).send("b", HangUp("wacid.A"))
+    assert not await Post(MemoryDirectory(), asking, Reader()).send("nobody", HangUp("wacid.A"))
+    with pytest.raises(DirectoryError):
+        await Post(Away(), asking, Reader()).send("b", HangUp("wacid.A"))
 
 
 async def test_what_was_not_read_goes_to_others() -> None:
@@ -171,7 +187,7 @@ async def test_what_was_not_read_goes_to_others() -> None:
     board.post("a", "one")
     board.post("a", "two")
     await directories[1].leave()
-    await Post(directories[0], Reader()).leave(["b", "c"])
+    await Post(directories[0], asking, Reader()).leave(["b", "c"])
     assert [letter.text for letter in board.member("c").inbox.values()] == ["one", "two"]
 
 
@@ -180,4 +196,4 @@ async def test_who_cannot_leave_goes_all_the_same() -> None:
         async def leave(self) -> list[Letter]:
             raise DirectoryError("It is away.")
 
-    await Post(Away(), Reader()).leave(["b"])
+    await Post(Away(), asking, Reader()).leave(["b"])

@@ -68,7 +68,8 @@ class WhatsAppConfig:
         token: System-user access token, or a function that gives it (and may be async), asked
             before every request so that a token can rotate.
         phone_number_ids: The numbers served. Calls for any other number are left alone.
-        app_secrets: App secrets that sign webhooks; two while one replaces the other.
+        app_secrets: App secrets that sign webhooks; two, the newest first, while one replaces the
+            other.
         verification_token: The string typed into Meta's webhook form.
         graph_url: Base address of the Graph API. Plain http only on loopback.
         graph_version: Graph API version.

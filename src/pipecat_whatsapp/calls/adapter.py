@@ -275,7 +275,9 @@ class WebhookAdapter:
 
     async def _terminate_elsewhere(self, call_id: str) -> bool:
         try:
-            told = await self._office.post.deliver(call_id, HangUp(call_id))
+            told = await self._office.post.deliver(
+                call_id, HangUp(call_id), otherwise=Delivery.DROPPED
+            )
         except DirectoryError as error:
             logger.warning("Call {} was not ended: {}", call_id, error)
             return False

@@ -7,8 +7,8 @@ of the other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from itertools import islice
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from loguru import logger
@@ -18,11 +18,11 @@ from pipecat_whatsapp.calls.directory import TOMBSTONE_SECONDS, CallDirectory, H
 from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.errors import DirectoryError
 
-MAX_UNBURIED = 100_000
-"""Ends of calls that the directory is told of later."""
+MAX_OWED = 100_000
+"""Calls whose end, or return, the directory is told of later."""
 
-BURIED_AT_ONCE = 200
-"""Ends that it is told of between two beats, which must not wait long."""
+CATCH_UP_SECONDS = 0.3
+"""How long it is told so between two beats, which must not wait long."""
 
 _T = TypeVar("_T")
 
@@ -48,14 +48,14 @@ class Claims:
     """
 
     def __init__(
-        self, directory: CallDirectory, on_letters: Callable[[Iterable[str]], None]
+        self, directory: CallDirectory, on_letters: Callable[[Sequence[str]], None]
     ) -> None:
         self._directory = directory
         self._on_letters = on_letters
         self._seen = MemoryDirectory()
         self._held: dict[str, Holding] = {}
         self._unsure: set[str] = set()
-        self._unburied: dict[str, None] = {}
+        self._owed: dict[str, bool] = {}
         self.is_away = False
 
     def lose_sight(self, error: DirectoryError) -> None:
@@ -75,6 +75,10 @@ class Claims:
         """The calls that this process counts as its own."""
         return dict(self._held)
 
+    def knows(self, call_id: str) -> bool:
+        """Whether the call is ours, or was, and the directory does not know better yet."""
+        return call_id in self._held or call_id in self._owed
+
     def is_unsure(self, call_id: str) -> bool:
         """Whether another process may have taken the call, too."""
         return call_id in self._unsure
@@ -85,7 +89,7 @@ class Claims:
             return False
         holding = Holding(call.phone_number_id, call.direction)
         try:
-            claim = await self._ask(lambda: self._directory.claim(call.id, holding))
+            claim = await self.ask(lambda: self._directory.claim(call.id, holding))
         except DirectoryError:
             logger.warning("Took call {} without asking the other processes", call.id)
             self._unsure.add(call.id)
@@ -111,20 +115,33 @@ class Claims:
             await self._try(lambda: self._directory.seize(call_id, holding))
 
     async def bury(self, call_id: str) -> None:
-        """Mark a call as ended; told later to a directory that is away."""
-        await self._seen.first(call_id, TOMBSTONE_SECONDS)
-        self._held.pop(call_id, None)
-        self._unsure.discard(call_id)
-        try:
-            await self._ask(lambda: self._directory.bury(call_id))
-        except DirectoryError:
-            if len(self._unburied) < MAX_UNBURIED:
-                self._unburied[call_id] = None
+        """Mark a call of ours as ended; told later to a directory that is away."""
+        await self.refuse(call_id)
+        await self._settle(call_id, is_over=True)
 
     async def release(self, call_id: str) -> None:
         """Leave a call to whoever has it otherwise."""
+        await self._settle(call_id, is_over=False)
+
+    async def refuse(self, call_id: str) -> None:
+        """Never take this call: it is over."""
+        await self._seen.first(call_id, TOMBSTONE_SECONDS)
+
+    async def _settle(self, call_id: str, *, is_over: bool) -> None:
         self.drop(call_id)
-        await self._try(lambda: self._directory.release(call_id))
+        self._owed[call_id] = is_over
+        try:
+            await self.ask(lambda: self._tell(call_id))
+        except DirectoryError:
+            while len(self._owed) > MAX_OWED:
+                self._owed.pop(next(iter(self._owed)))
+
+    async def _tell(self, call_id: str) -> None:
+        """Tell the directory what it is owed of a call."""
+        if (is_over := self._owed.get(call_id)) is None:
+            return
+        await (self._directory.bury if is_over else self._directory.release)(call_id)
+        self._owed.pop(call_id, None)
 
     def drop(self, call_id: str) -> None:
         """Another process has the call."""
@@ -136,7 +153,7 @@ class Claims:
         if not await self._seen.first(token, seconds):
             return False
         try:
-            return await self._ask(lambda: self._directory.first(token, seconds))
+            return await self.ask(lambda: self._directory.first(token, seconds))
         except DirectoryError:
             return True
 
@@ -147,18 +164,23 @@ class Claims:
             sure: The calls that it has as ours.
         """
         self._unsure.difference_update(sure)
-        for call_id in list(islice(self._unburied, BURIED_AT_ONCE)):
-            await self._directory.bury(call_id)
-            self._unburied.pop(call_id, None)
+        clock = asyncio.get_running_loop().time
+        until = clock() + CATCH_UP_SECONDS
+        while self._owed and clock() < until:
+            await self._tell(next(iter(self._owed)))
 
     async def _try(self, ask: Callable[[], Awaitable[object]]) -> None:
         try:
-            await self._ask(ask)
+            await self.ask(ask)
         except DirectoryError as error:
             logger.debug("{}", error)
 
-    async def _ask(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask the directory, unless it is known to be away: no call waits for that twice."""
+    async def ask(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask the directory, unless it is known to be away: no call waits for that twice.
+
+        Raises:
+            DirectoryError: It is away.
+        """
         if self.is_away:
             raise DirectoryError("The directory is away.")
         try:

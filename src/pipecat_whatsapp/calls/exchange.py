@@ -7,17 +7,17 @@ never moves, and neither does a call that was claimed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from loguru import logger
 
 from pipecat_whatsapp.calls.claims import Claims, alias_of
 from pipecat_whatsapp.calls.directory import PARK_SECONDS, Delivery, Standing
 from pipecat_whatsapp.calls.hooks import Hooks
-from pipecat_whatsapp.calls.inbound import age_of
 from pipecat_whatsapp.calls.letters import Forwarded
 from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS, Neighbours
 from pipecat_whatsapp.calls.post import Post
@@ -33,17 +33,24 @@ from pipecat_whatsapp.meta.events import (
     Direction,
     Event,
 )
-from pipecat_whatsapp.meta.excerpt import excerpt
+from pipecat_whatsapp.meta.excerpt import Excerpts
 from pipecat_whatsapp.meta.webhook import parse_webhook
 
 MAX_HOPS = 3
 """How often a call is handed on. The last process takes it, or rejects it."""
+
+EVENTS_AT_ONCE = 20
+"""Events that are served before others get their turn."""
 
 REGION_SECONDS = 1.0
 """How long the application may take to choose a region, while other events wait."""
 
 ROOM_POLL_SECONDS = 0.1
 """How often a call that waits for room looks for it."""
+
+
+_OfCall: TypeAlias = CallConnect | CallStatus | CallTerminate
+"""The events that a call lives by."""
 
 
 class Office(Protocol):
@@ -72,14 +79,27 @@ class _Parcel:
     """A webhook on its way through the exchange.
 
     Parameters:
-        body: Its raw bytes.
+        excerpts: What it says of each call.
         hops: How often it was sent on.
+        age: How old its calls were when it came, seconds; None when their timestamps tell.
+        came: When it came, on the event loop's clock.
         sent: Calls all of whose events went to another process.
     """
 
-    body: bytes
-    hops: int = 0
+    excerpts: Excerpts
+    hops: int
+    age: float | None
+    came: float
     sent: set[str] = field(default_factory=set)
+
+    def age_of(self, connect: CallConnect) -> float:
+        """Seconds since Meta announced a call.
+
+        Whoever got it from Meta has judged it by its clock; another clock may be wrong.
+        """
+        if self.age is None:
+            return age_of(connect)
+        return self.age + asyncio.get_running_loop().time() - self.came
 
 
 class Exchange:
@@ -109,19 +129,22 @@ class Exchange:
         self._post = post
         self._in_background = in_background
         self._beside = beside
+        self._late = asyncio.Lock()
 
-    async def take(self, body: bytes, *, hops: int = 0) -> list[Event]:
+    async def take(self, body: bytes, *, hops: int = 0, age: float | None = None) -> list[Event]:
         """Serve what a webhook says of calls.
 
         Args:
             body: The webhook.
             hops: How often it was sent on.
+            age: How old its calls were when it was, seconds; None when their timestamps tell.
 
         Returns:
             The events that are no call's business here, for the application.
         """
-        parcel, others = _Parcel(body, hops), []
-        for event in parse_webhook(body):
+        parcel = _Parcel(Excerpts(body), hops, age, asyncio.get_running_loop().time())
+        others = []
+        for count, event in enumerate(parse_webhook(body), 1):
             try:
                 result = await self._serve(event, parcel)
             except Exception:  # noqa: BLE001 - the rest of the batch must be served whatever happens
@@ -130,6 +153,9 @@ class Exchange:
             if result is None:
                 others.append(event)
             self._office.served(event, result or "offered")
+            if count % EVENTS_AT_ONCE == 0:
+                # A big batch must not hold up the sound of the calls that run.
+                await asyncio.sleep(0)
         return others
 
     async def _serve(self, event: Event, parcel: _Parcel) -> str | None:
@@ -156,13 +182,14 @@ class Exchange:
         message_id = event.raw.get("id")
         if self._office.take_permission(event) or parcel.hops or not isinstance(message_id, str):
             return
-        for node in self._neighbours.names():
-            await self._post.send(node, Forwarded(excerpt(parcel.body, {message_id})))
+        with suppress(DirectoryError):
+            for node in self._neighbours.names():
+                await self._post.send(node, Forwarded(parcel.excerpts.of(message_id)))
 
     # A user's call
 
     async def _announce(self, connect: CallConnect, parcel: _Parcel) -> str:
-        if (age := age_of(connect)) >= self._office.config.timing.accept_deadline:
+        if (age := parcel.age_of(connect)) >= self._office.config.timing.accept_deadline:
             logger.warning(
                 "Dropped the connect of call {}: it is {:.0f} s old. "
                 "Is this a late delivery, or is this machine's clock wrong?",
@@ -173,16 +200,16 @@ class Exchange:
         region = await self._region_of(connect, parcel)
         if await self._hand_on(connect, region, parcel):
             return "sent on"
-        if self._office.standing.room == 0 and self._patience(connect) > 0:
+        if self._office.standing.room == 0 and self._patience(connect, parcel) > 0:
             self._in_background(self._wait_for_room(connect, region, parcel))
             return "waiting"
-        self._ring(connect)
+        self._ring(connect, parcel)
         return "served"
 
-    def _ring(self, connect: CallConnect) -> None:
+    def _ring(self, connect: CallConnect, parcel: _Parcel) -> None:
         # The same connect may have come once more meanwhile, and been faster.
         if not self._switchboard.hand(connect):
-            self._switchboard.ring(connect)
+            self._switchboard.ring(connect, parcel.age_of(connect))
 
     async def _hand_on(self, connect: CallConnect, region: str | None, parcel: _Parcel) -> bool:
         """Hand a call to another process, if that is better. Returns whether it was."""
@@ -191,10 +218,14 @@ class Exchange:
         while parcel.hops < MAX_HOPS:
             now = asyncio.get_running_loop().time()
             node = self._neighbours.place(self._office.standing, region, now)
-            if node is None or self._office.claims.is_away:
+            if node is None:
                 return False
-            body = excerpt(parcel.body, {connect.call_id})
-            if await self._post.send(node, Forwarded(body, parcel.hops + 1)):
+            body, age = parcel.excerpts.of(connect.call_id), parcel.age_of(connect)
+            try:
+                is_sent = await self._post.send(node, Forwarded(body, parcel.hops + 1, age))
+            except DirectoryError:
+                return False
+            if is_sent:
                 self._neighbours.handed(node)
                 parcel.sent.add(connect.call_id)
                 return True
@@ -205,17 +236,17 @@ class Exchange:
         self, connect: CallConnect, region: str | None, parcel: _Parcel
     ) -> None:
         """Hold a call back while no process has room, and somebody may soon have."""
-        while self._office.standing.room == 0 and self._patience(connect) > 0:
+        while self._office.standing.room == 0 and self._patience(connect, parcel) > 0:
             await asyncio.sleep(ROOM_POLL_SECONDS)
             # Who had to wait may try once more: its patience sees to it that this comes to an end.
             parcel.hops = min(parcel.hops, MAX_HOPS - 1)
             if await self._hand_on(connect, region, parcel):
                 return
-        self._ring(connect)
+        self._ring(connect, parcel)
 
-    def _patience(self, connect: CallConnect) -> float:
+    def _patience(self, connect: CallConnect, parcel: _Parcel) -> float:
         """Seconds that a call may still wait for room."""
-        return self._office.config.timing.room_patience - age_of(connect)
+        return self._office.config.timing.room_patience - parcel.age_of(connect)
 
     async def _region_of(self, connect: CallConnect, parcel: _Parcel) -> str | None:
         hook = self._office.hooks.region
@@ -224,15 +255,13 @@ class Exchange:
         try:
             async with asyncio.timeout(REGION_SECONDS):
                 return await hook(connect)
-        except Exception:  # noqa: BLE001 - an application's hook may raise anything
+        except (Exception, SystemExit):  # noqa: BLE001 - an application's hook may raise anything
             logger.exception("The region of call {} could not be chosen", connect.call_id)
             return None
 
     # Events of calls that are not served here
 
-    async def _seek_owner(
-        self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
-    ) -> str | None:
+    async def _seek_owner(self, event: _OfCall, parcel: _Parcel) -> str | None:
         # It may be of a call that this very process is about to learn the id of.
         self._switchboard.park(event)
         is_end = isinstance(event, CallTerminate)
@@ -244,41 +273,37 @@ class Exchange:
             return "sent on"
         return "over" if is_end else None
 
-    async def _deliver(
-        self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
-    ) -> Delivery | None:
+    async def _deliver(self, event: _OfCall, parcel: _Parcel) -> Delivery | None:
         """Bring an event to its call's owner, at once or when the directory is back."""
-        if self._office.claims.is_away:
-            await self._keep(event, parcel)
-            return None
         try:
             return await self._ask_owner(event, parcel)
         except DirectoryError:
-            await self._keep(event, parcel)
+            if isinstance(event, CallTerminate):
+                await self._office.claims.refuse(event.call_id)
+            self._beside(self._deliver_later(event, parcel))
             return None
 
-    async def _ask_owner(
-        self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel
-    ) -> Delivery:
-        data = event.biz_opaque_callback_data
+    async def _ask_owner(self, event: _OfCall, parcel: _Parcel) -> Delivery:
+        data, is_end = event.biz_opaque_callback_data, isinstance(event, CallTerminate)
         return await self._post.deliver(
             event.call_id,
-            Forwarded(excerpt(parcel.body, {event.call_id})),
+            Forwarded(parcel.excerpts.of(event.call_id)),
             alias=None if data is None else alias_of(data),
-            final=isinstance(event, CallTerminate),
+            otherwise=Delivery.BURIED if is_end else Delivery.PARKED,
         )
 
-    async def _keep(self, event: CallConnect | CallStatus | CallTerminate, parcel: _Parcel) -> None:
-        if isinstance(event, CallTerminate):
-            # The owner learns it from the directory.
-            await self._office.claims.bury(event.call_id)
-        else:
-            self._beside(self._deliver_later(event, parcel))
-
-    async def _deliver_later(self, event: CallConnect | CallStatus, parcel: _Parcel) -> None:
+    async def _deliver_later(self, event: _OfCall, parcel: _Parcel) -> None:
         for _ in range(round(PARK_SECONDS / BEAT_SECONDS)):
             await asyncio.sleep(BEAT_SECONDS)
-            with suppress(DirectoryError):
-                # An owner that has taken the call meanwhile may be known a little later.
-                if await self._ask_owner(event, parcel) is not Delivery.PARKED:
+            # One by one: a directory that is just back has enough to do.
+            async with self._late:
+                with suppress(DirectoryError):
+                    await self._ask_owner(event, parcel)
                     return
+
+
+def age_of(connect: CallConnect) -> float:
+    """Seconds since Meta sent a connect, by its own timestamp; never negative."""
+    if connect.timestamp is None:
+        return 0.0
+    return max(time.time() - connect.timestamp, 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from loguru import logger
 
@@ -30,12 +29,15 @@ class InboundSession(CallSession):
         connect: The webhook event that announced the call.
         desk: Settings, Graph client, claims, bot and hooks.
         phone_number_id: The business number's id.
+        age: Seconds since Meta sent it.
     """
 
-    def __init__(self, connect: CallConnect, desk: Desk, *, phone_number_id: str) -> None:
+    def __init__(
+        self, connect: CallConnect, desk: Desk, *, phone_number_id: str, age: float
+    ) -> None:
         super().__init__(Call.announced(connect, phone_number_id=phone_number_id), desk.bot, desk)
         self._offer = connect.sdp
-        self._deadline = self._began + self._timing.accept_deadline - age_of(connect)
+        self._deadline = self._began + self._timing.accept_deadline - age
         self._terms = Accept()
         self._pre_accept_sent = asyncio.Event()
         self._sdp = ""
@@ -198,10 +200,3 @@ class InboundSession(CallSession):
     async def _end_bot(self) -> None:
         self._pre_accept_sent.set()
         await super()._end_bot()
-
-
-def age_of(connect: CallConnect) -> float:
-    """Seconds since Meta sent a connect, by its own timestamp; never negative."""
-    if connect.timestamp is None:
-        return 0.0
-    return max(time.time() - connect.timestamp, 0.0)

@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipecat_whatsapp.meta.reading import as_object, bounded_int, integer, text, token
 from pipecat_whatsapp.meta.webhook import verify_signature
@@ -22,10 +23,13 @@ class Forwarded:
     Parameters:
         body: The webhook, in UTF-8.
         hops: How often it was sent on.
+        age: Seconds that its calls have been ringing, by the clock of whoever got it from Meta;
+            None when that was not told.
     """
 
     body: bytes
     hops: int = 1
+    age: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ def seal(message: Message, app_secret: str) -> str:
         app_secret: Signs it.
     """
     if isinstance(message, Forwarded):
-        told: dict[str, str | int] = {"webhook": message.body.decode(), "hops": message.hops}
+        told: dict[str, Any] = {"webhook": message.body.decode(), "hops": message.hops}
+        if message.age is not None:
+            told["age_ms"] = round(message.age * 1000)
     else:
         told = {"hang_up": message.call_id}
     content = json.dumps(told)
@@ -79,7 +85,9 @@ def unseal(letter: str, app_secrets: Sequence[str]) -> Message | None:
         return None
     # An excerpt may be longer than the longest webhook, since it writes out what is not ASCII.
     if (body := text(told, "webhook", len(content))) is not None:
-        return Forwarded(body.encode(), integer(told, "hops") or 1)
+        age = integer(told, "age_ms")
+        hops = integer(told, "hops") or 1
+        return Forwarded(body.encode(), hops, None if age is None else age / 1000)
     if (call_id := token(told, "hang_up")) is not None:
         return HangUp(call_id)
     return None

@@ -75,7 +75,9 @@ class Neighbours:
         seen: dict[str, _Sight] = {}
         for peer in peers:
             before = self._sights.get(peer.name)
-            if before is None or before.peer.beats != peer.beats:
+            if before is None:
+                seen[peer.name] = _Sight(peer, now - peer.age)
+            elif before.peer.beats != peer.beats:
                 seen[peer.name] = _Sight(peer, now)
             else:
                 before.since = now if was_away else before.since

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextvars
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from loguru import logger
 
@@ -75,11 +75,12 @@ class Office:
         self._lag = LagMeter()
         self._host = socket.gethostname()
         self._is_started = False
+        self._orphans: set[str] = set()
         self.neighbours = Neighbours(directory.node)
-        self.claims = Claims(directory, self._open_letters)
+        self.claims = Claims(directory, self.open_letters)
         self.switchboard = Switchboard(self, self.tasks)
         self.dialler = Dialler(self, self.switchboard)
-        self.post = Post(directory, self)
+        self.post = Post(directory, self.claims.ask, self)
         self.pulse = Pulse(self, directory, self.claims, self.neighbours)
         self._exchange = Exchange(
             self, self.switchboard, self.neighbours, self.post, self.tasks, self._loops
@@ -170,14 +171,16 @@ class Office:
     async def read(self, message: Message) -> None:
         """Do what another process asks for."""
         match message:
-            case Forwarded(body, hops):
-                await self._exchange.take(body, hops=hops)
+            case Forwarded(body, hops, age):
+                await self._exchange.take(body, hops=hops, age=age)
             case HangUp(call_id):
                 if (session := self.switchboard.find(call_id)) is not None:
                     session.hang_up(Cause.APP_HUNG_UP)
 
-    def _open_letters(self, letters: Iterable[str]) -> None:
-        self.tasks(self.post.open(letters))
+    def open_letters(self, letters: Sequence[str]) -> None:
+        """Read letters that have waited for a call of this process."""
+        if letters:
+            self.tasks(self.post.open(letters))
 
     def take_permission(self, event: CallPermissionReply) -> bool:
         """Take a user's answer. Returns whether somebody here waited for it."""
@@ -206,7 +209,8 @@ class Office:
         if is_alias(call_id):
             # It was being placed: without an id nobody can end it.
             self.tasks(self.claims.release(call_id))
-        elif self.switchboard.find(call_id) is None:
+        elif self.switchboard.find(call_id) is None and call_id not in self._orphans:
+            self._orphans.add(call_id)
             self.tasks(self._end_orphan(call_id, holding))
 
     async def _end_orphan(self, call_id: str, holding: Holding) -> None:
@@ -221,6 +225,7 @@ class Office:
         except GraphError as error:
             logger.warning("Meta did not take the end of call {}: {}", call_id, error)
         await self.claims.bury(call_id)
+        self._orphans.discard(call_id)
         call.apply(Signal.HANG_UP, after=0.0, cause=Cause.PROCESS_DIED)
         self.observers.call_ended(call.report())
         await self.call_ended(call.report())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from loguru import logger
 
@@ -15,6 +15,17 @@ from pipecat_whatsapp.errors import DirectoryError, WebhookError
 
 RETRY_SECONDS = 1.0
 """Between two looks into an inbox that cannot be reached."""
+
+
+_T = TypeVar("_T")
+
+
+class Ask(Protocol):
+    """Asks the directory, unless it is known to be away."""
+
+    async def __call__(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Raises DirectoryError when there is no answer."""
+        ...
 
 
 class Reader(Protocol):
@@ -32,29 +43,36 @@ class Post:
 
     Args:
         directory: Brings the letters.
-        reader: Gets those that come.
+        ask: Asks it.
+        reader: Gets the letters that come.
     """
 
-    def __init__(self, directory: CallDirectory, reader: Reader) -> None:
+    def __init__(self, directory: CallDirectory, ask: Ask, reader: Reader) -> None:
         self._directory = directory
+        self._ask = ask
         self._reader = reader
 
     async def send(self, node: str, message: Message) -> bool:
-        """Write to a process. Returns whether it will get the letter."""
-        try:
-            return await self._directory.send(node, self._sealed(message))
-        except DirectoryError:
-            return False
+        """Write to a process. Returns whether there is such a process.
+
+        Raises:
+            DirectoryError: The directory cannot be reached.
+        """
+        letter = self._sealed(message)
+        return await self._ask(lambda: self._directory.send(node, letter))
 
     async def deliver(
-        self, call_id: str, message: Message, *, alias: str | None = None, final: bool = False
+        self, call_id: str, message: Message, *, alias: str | None = None, otherwise: Delivery
     ) -> Delivery:
         """Write to the owner of a call; see `CallDirectory.deliver`.
 
         Raises:
             DirectoryError: The directory cannot be reached.
         """
-        return await self._directory.deliver(call_id, alias, self._sealed(message), final=final)
+        letter = self._sealed(message)
+        return await self._ask(
+            lambda: self._directory.deliver(call_id, alias, letter, otherwise=otherwise)
+        )
 
     async def run(self) -> None:
         """Receive letters until this is cancelled. One is done when it was read, not before."""
@@ -64,6 +82,9 @@ class Post:
                 await self.open(letter.text for letter in letters)
                 await self._directory.done(letters)
             except DirectoryError:
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:  # noqa: BLE001 - who reads no letters must not go on being sent some
+                logger.exception("The inbox could not be read")
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def open(self, letters: Iterable[str]) -> None:
@@ -85,12 +106,15 @@ class Post:
             heirs: The other processes.
         """
         try:
-            for letter in await self._directory.leave():
+            letters = await self._directory.leave()
+            for letter in letters:
                 for node in heirs:
                     if await self._directory.send(node, letter.text):
                         break
+            await self._directory.done(letters)
         except DirectoryError as error:
             logger.debug("{}", error)
 
     def _sealed(self, message: Message) -> str:
-        return seal(message, self._reader.config.app_secrets[0])
+        # The oldest secret: another process may not know the newest yet.
+        return seal(message, self._reader.config.app_secrets[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from loguru import logger
@@ -29,6 +30,10 @@ class Heart(Protocol):
         """A dead process has left this call, and it is for this process to end it."""
         ...
 
+    def open_letters(self, letters: Sequence[str]) -> None:
+        """Letters have waited for a call of this process."""
+        ...
+
 
 class Pulse:
     """Beats once a second.
@@ -48,6 +53,7 @@ class Pulse:
         self._claims = claims
         self._neighbours = neighbours
         self._known_dead: set[str] = set()
+        self._unnamed: set[str] = set()
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
@@ -76,12 +82,24 @@ class Pulse:
             news = await self._directory.beat(self._heart.standing, held)
             self._claims.regain_sight()
             self._neighbours.see(news.peers, asyncio.get_running_loop().time())
+            self._heart.open_letters(news.letters)
             for call_id, owner in news.lost.items():
                 self._heart.lost(call_id, owner)
+            self._inherit_unnamed(news.unnamed)
             await self._claims.catch_up(held.keys() - news.lost.keys())
             await self._bury_dead()
         except DirectoryError as error:
             self._claims.lose_sight(error)
+
+    def _inherit_unnamed(self, unnamed: Mapping[str, Holding]) -> None:
+        """End what was taken over by a request whose answer was lost.
+
+        A claim may be on its way here, so only what is still there a beat later counts.
+        """
+        for call_id in unnamed.keys() & self._unnamed:
+            if not self._claims.knows(call_id):
+                self._heart.inherit(call_id, unnamed[call_id])
+        self._unnamed = set(unnamed)
 
     async def _bury_dead(self) -> None:
         known = set(self._known_dead)

@@ -167,5 +167,7 @@ LEAVE = """
 -- KEYS: nodes, inbox, calls. ARGV: node.
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[3])
-return redis.call('XRANGE', KEYS[2], '-', '+')
+local letters = redis.call('XRANGE', KEYS[2], '-', '+')
+if #letters == 0 then redis.call('DEL', KEYS[2]) end
+return letters
 """

@@ -123,7 +123,11 @@ class CallSession(ABC):
 
     def end_was_told(self) -> None:
         """Another process has heard of the call's end, or brought it about."""
-        self._signal(Signal.TERMINATED, Cause.ENDED_ELSEWHERE)
+        if self.is_with_meta:
+            # Once too often does no harm; not at all would leave the user on a dead line.
+            self.hang_up(Cause.ENDED_ELSEWHERE)
+        else:
+            self._signal(Signal.TERMINATED, Cause.ENDED_ELSEWHERE)
 
     def outrun(self) -> None:
         """Another process answers the call."""

@@ -93,10 +93,15 @@ class Switchboard:
         if (call_id := self._dialling.find_parked(session)) is not None:
             session.placed(call_id)
 
-    def ring(self, event: CallConnect) -> None:
-        """Begin a user's call."""
+    def ring(self, event: CallConnect, age: float) -> None:
+        """Begin a user's call.
+
+        Args:
+            event: What announced it.
+            age: Seconds since Meta sent it.
+        """
         assert event.phone_number_id is not None  # noqa: S101 - it is one that we serve
-        session = InboundSession(event, self._owner, phone_number_id=event.phone_number_id)
+        session = InboundSession(event, self._owner, phone_number_id=event.phone_number_id, age=age)
         # Known from here on, so that a terminate that follows closely finds it.
         self._sessions[event.call_id] = session
         self._start(session)
