@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.meta import reading
-from pipecat_whatsapp.meta.events import CallConnect, CallTerminate, Event
+from pipecat_whatsapp.meta.events import (
+    CallConnect,
+    CallStatus,
+    CallTerminate,
+    Event,
+    UnknownEvent,
+)
 from pipecat_whatsapp.meta.excerpt import Excerpts
+from pipecat_whatsapp.meta.reading import phone, token
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES, parse_webhook
 
 PAYLOADS = [
@@ -32,10 +40,29 @@ def recorded(name: str) -> list[Any]:
     return [item for change in CHANGES for item in change["value"].get(name, [])]
 
 
+PHONES = ["4915550001111", "4915550002222", "+49 1555 0002222", "4915550003333", 7, "US.1"]
+USER_IDS = ["US.1", "US.2", "US.3", "4915550001111", None]
+# Whom a call, message or status names: few, so that they meet the contacts in many ways.
+parties = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("from", "to", "recipient_id"), st.sampled_from(PHONES)),
+        **dict.fromkeys(
+            ("from_user_id", "to_user_id", "recipient_user_id"), st.sampled_from(USER_IDS)
+        ),
+    },
+)
+
+
 def identified(items: list[Any]) -> st.SearchStrategy[Any]:
     """Recorded calls, statuses or messages under ids of ours, and what is none of them."""
     ids = st.sampled_from([*IDS, *IDS, None, 7, ["wacid.A"], "\ud800"])
-    good = st.builds(lambda item, item_id: {**item, "id": item_id}, st.sampled_from(items), ids)
+    good = st.builds(
+        lambda item, parties, item_id: {**item, **parties, "id": item_id},
+        st.sampled_from(items),
+        parties,
+        ids,
+    )
     return st.one_of(good, good, good, st.sampled_from(JUNK))
 
 
@@ -43,9 +70,13 @@ def lists_of(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.lists(items, max_size=4), items)
 
 
-contacts = st.sampled_from(
-    [*recorded("contacts"), *recorded("contacts"), {"wa_id": "4915550009999"}, *JUNK]
+named = st.builds(
+    lambda phone, user_id, name: {"wa_id": phone, "user_id": user_id, "profile": {"name": name}},
+    st.sampled_from(PHONES),
+    st.sampled_from(USER_IDS),
+    st.sampled_from("ABCDE"),
 )
+contacts = st.one_of(named, named, st.sampled_from([*recorded("contacts"), *JUNK]))
 errors = st.sampled_from([*recorded("errors"), {"code": 131044}, *JUNK])
 values = st.fixed_dictionaries(
     {},
@@ -102,21 +133,23 @@ def test_an_excerpt_holds_nothing_of_another_id(body: bytes, one: str, other: st
     assert (events == []) or one == other
 
 
-def parties_of(item: Any) -> set[Any]:
-    """Whom a call, message or status names."""
-    sides = ["from", "to", "recipient_id", "from_user_id", "to_user_id", "recipient_user_id"]
-    return {item[side] for side in sides if side in item}
+def told_of(body: bytes) -> Iterator[tuple[list[Any], set[str | None]]]:
+    """For each change its contacts, and by what its calls, messages and statuses name users."""
+    for entry in json.loads(body)["entry"]:
+        value = entry["changes"][0]["value"]
+        kept = [item for name in LISTS for item in value.get(name, [])]
+        phones = {phone(item, key) for item in kept for key in ("from", "to", "recipient_id")}
+        sides = ("from_user_id", "to_user_id", "recipient_user_id")
+        yield value["contacts"], phones | {token(item, key) for item in kept for key in sides}
 
 
 @given(bodies, ids)
 def test_an_excerpt_holds_no_contact_of_anybody_else(body: bytes, item_id: str) -> None:
-    for entry in json.loads(Excerpts(body).of(item_id))["entry"]:
-        value = entry["changes"][0]["value"]
-        kept = [item for name in LISTS for item in value.get(name, [])]
-        named = {str(party).lstrip("+") for item in kept for party in parties_of(item)}
-        for contact in value["contacts"]:
-            if isinstance(contact, dict) and len(value["contacts"]) > 1:
-                assert named & {contact.get("wa_id"), contact.get("user_id")}
+    for contacts, users in told_of(Excerpts(body).of(item_id)):
+        # The only contact of the only call is of its user, whatever number it has.
+        if len(contacts) > 1:
+            known = [{phone(item, "wa_id"), token(item, "user_id")} for item in contacts[:-1]]
+            assert all(keys & users - {None} for keys in known)
 
 
 def body_of(*values: dict[str, Any]) -> bytes:
@@ -183,6 +216,34 @@ def test_of_two_contacts_with_one_number_the_last_counts() -> None:
     assert b"Ada" not in letter
 
 
+def test_the_contact_of_the_other_side_is_not_taken_for_the_users() -> None:
+    told = {**call("wacid.A"), "to": "15550783881", "direction": "USER_INITIATED"}
+    contacts = [contact("15550783881", "Us")]
+    body = body_of({"contacts": contacts, "calls": [told, call("wacid.B")]})
+    user = connect_in(Excerpts(body).of("wacid.A")).user
+    assert (user.phone, user.name) == ("4915550002222", None)
+
+
+@pytest.mark.parametrize("key", ["to", "to_user_id"])
+def test_the_contact_goes_with_a_call_to_the_user(key: str) -> None:
+    told = {**call("wacid.A", phone="15550783881"), key: "1002", "direction": "BUSINESS_INITIATED"}
+    contacts = [contact(f"100{at}", f"User {at}", f"100{at}") for at in range(5)]
+    letter = Excerpts(body_of({"contacts": contacts, "calls": [told]})).of("wacid.A")
+    assert connect_in(letter).user.name == "User 2"
+    assert letter.count(b"User") == 1
+
+
+@pytest.mark.parametrize("key", ["recipient_id", "recipient_user_id"])
+def test_the_contact_goes_with_a_status(key: str) -> None:
+    told = {"id": "wacid.A", "status": "RINGING", "type": "call", key: "1002"}
+    contacts = [contact(f"100{at}", f"User {at}", f"100{at}") for at in range(5)]
+    letter = Excerpts(body_of({"contacts": contacts, "statuses": [told]})).of("wacid.A")
+    (event,) = parse_webhook(letter)
+    assert isinstance(event, CallStatus)
+    assert event.user.name == "User 2"
+    assert letter.count(b"User") == 1
+
+
 def test_the_only_contact_stays_that_of_the_only_call() -> None:
     contacts = [contact("4915550009999", "Ada")]
     body = body_of({"contacts": contacts, "calls": [call("wacid.A")]})
@@ -206,6 +267,21 @@ def test_errors_go_with_the_end_of_a_call_and_with_nothing_else() -> None:
     (event,) = parse_webhook(excerpts.of("wacid.B"))
     assert isinstance(event, CallTerminate)
     assert [error.code for error in event.errors] == [138021]
+
+
+def test_no_more_errors_go_with_an_end_than_are_read() -> None:
+    ends = [call("wacid.A", "terminate"), call("wacid.B", "terminate")]
+    body = body_of({"errors": [{"code": 131_000 + at} for at in range(1_000)], "calls": ends})
+    letter = Excerpts(body).of("wacid.A")
+    assert letter.count(b'"code"') == reading.MAX_ERRORS
+    assert parse_webhook(letter) == parse_webhook(body)[:1]
+
+
+def test_an_excerpt_is_of_the_same_object() -> None:
+    payload = {**json.loads(body_of({"calls": [call("wacid.A")]})), "object": "page"}
+    (event,) = parse_webhook(Excerpts(json.dumps(payload).encode()).of("wacid.A"))
+    assert isinstance(event, UnknownEvent)
+    assert event.kind == "page"
 
 
 def test_a_call_in_several_changes_is_told_of_in_their_order() -> None:
