@@ -244,6 +244,14 @@ def test_the_contact_goes_with_a_status(key: str) -> None:
     assert letter.count(b"User") == 1
 
 
+def test_contacts_stay_in_their_order() -> None:
+    told = {**call("wacid.A"), "to_user_id": "US.1", "direction": "USER_INITIATED"}
+    contacts = [contact("4915550002222", "Ada", "US.1"), contact("4915550002222", "Countess")]
+    letter = Excerpts(body_of({"contacts": contacts, "calls": [told]})).of("wacid.A")
+    assert letter.count(b"wa_id") == 2
+    assert connect_in(letter).user.name == "Countess"
+
+
 def test_the_only_contact_stays_that_of_the_only_call() -> None:
     contacts = [contact("4915550009999", "Ada")]
     body = body_of({"contacts": contacts, "calls": [call("wacid.A")]})
