@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from pipecat_whatsapp.calls.directory import Delivery, Holding, Standing
 from pipecat_whatsapp.calls.redis import RedisDirectory
-from pipecat_whatsapp.calls.redis_client import MAX_CONNECTIONS
+from pipecat_whatsapp.calls.redis_client import MAX_CONNECTIONS, answers, client_at
 from pipecat_whatsapp.errors import DirectoryError
 from pipecat_whatsapp.meta.events import Direction
 from redis_server import RedisServer, redis_server
@@ -153,6 +153,19 @@ async def test_a_master_of_old_is_left_for_the_new_one(redis_server: RedisServer
         assert await directory.send("a", "hello")
         assert [letter.text for letter in await directory.receive()] == ["hello"]
         await directory.close()
+
+
+async def test_a_master_of_old_may_say_so_in_the_midst_of_its_answer(
+    redis_server: RedisServer,
+) -> None:
+    says = "return redis.error_reply('ERR Error running script: @user_script:5: -READONLY You')"
+    client = client_at(redis_server.url)
+    before = await client.client_id()
+    with pytest.raises(DirectoryError):
+        async with answers(client, PATIENCE):
+            await client.eval(says, 0)
+    assert await client.client_id() != before
+    await client.aclose()
 
 
 async def test_a_master_that_becomes_one_again_is_used_again(
