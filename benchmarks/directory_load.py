@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from redis_meter import Meter, Spent
 from report import percentile
 
-from pipecat_whatsapp.calls.directory import Holding, Standing
+from pipecat_whatsapp.calls.directory import Delivery, Holding, Standing
 from pipecat_whatsapp.calls.letters import Forwarded, seal
 from pipecat_whatsapp.calls.redis import RedisDirectory
 from pipecat_whatsapp.meta.events import Direction
@@ -99,7 +99,7 @@ class _Relay:
         await self._owner.claim(call_id, _HOLDING)
         self._note("claim", began)
         self._sent[call_id] = time.perf_counter()
-        await self._other.deliver(call_id, None, f"{call_id} {self._letter}", final=True)
+        await self._other.deliver(call_id, None, f"{call_id} {self._letter}", otherwise=Delivery.BURIED)
 
     async def read(self) -> None:
         """Read the letters, and bury the calls."""

@@ -13,7 +13,7 @@ from pipecat_whatsapp.serving.bot_module import HOOKS, BotModule, load_bot
 
 BOT = "async def bot(runner_args): ...\n"
 
-Write = Callable[[str], Path]
+Write = Callable[..., Path]
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ class _Parcel:
         age: How old its calls were when it came, seconds; None when their timestamps tell.
         came: When it came, on the event loop's clock.
         sent: Calls all of whose events went to another process.
+        told: Calls whose owner was looked for, and whether it was to tell their end.
     """
 
     excerpts: Excerpts
@@ -91,6 +92,7 @@ class _Parcel:
     age: float | None
     came: float
     sent: set[str] = field(default_factory=set)
+    told: set[tuple[str, bool]] = field(default_factory=set)
 
     def age_of(self, connect: CallConnect) -> float:
         """Seconds since Meta announced a call.
@@ -267,38 +269,41 @@ class Exchange:
         is_end = isinstance(event, CallTerminate)
         if parcel.hops and not is_end:
             return "served"
-        delivery = await self._deliver(event, parcel)
-        if delivery is Delivery.SENT:
-            parcel.sent.add(event.call_id)
-            return "sent on"
+        # A letter tells all that the webhook has of a call.
+        if (event.call_id, is_end) not in parcel.told:
+            parcel.told.add((event.call_id, is_end))
+            letter = Forwarded(parcel.excerpts.of(event.call_id))
+            if await self._deliver(event, letter) is Delivery.SENT:
+                parcel.sent.add(event.call_id)
+                return "sent on"
         return "over" if is_end else None
 
-    async def _deliver(self, event: _OfCall, parcel: _Parcel) -> Delivery | None:
+    async def _deliver(self, event: _OfCall, letter: Forwarded) -> Delivery | None:
         """Bring an event to its call's owner, at once or when the directory is back."""
         try:
-            return await self._ask_owner(event, parcel)
+            return await self._ask_owner(event, letter)
         except DirectoryError:
             if isinstance(event, CallTerminate):
                 await self._office.claims.refuse(event.call_id)
-            self._beside(self._deliver_later(event, parcel))
+            self._beside(self._deliver_later(event, letter))
             return None
 
-    async def _ask_owner(self, event: _OfCall, parcel: _Parcel) -> Delivery:
+    async def _ask_owner(self, event: _OfCall, letter: Forwarded) -> Delivery:
         data, is_end = event.biz_opaque_callback_data, isinstance(event, CallTerminate)
         return await self._post.deliver(
             event.call_id,
-            Forwarded(parcel.excerpts.of(event.call_id)),
+            letter,
             alias=None if data is None else alias_of(data),
             otherwise=Delivery.BURIED if is_end else Delivery.PARKED,
         )
 
-    async def _deliver_later(self, event: _OfCall, parcel: _Parcel) -> None:
+    async def _deliver_later(self, event: _OfCall, letter: Forwarded) -> None:
         for _ in range(round(PARK_SECONDS / BEAT_SECONDS)):
             await asyncio.sleep(BEAT_SECONDS)
             # One by one: a directory that is just back has enough to do.
             async with self._late:
                 with suppress(DirectoryError):
-                    await self._ask_owner(event, parcel)
+                    await self._ask_owner(event, letter)
                     return
 
 
