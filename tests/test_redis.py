@@ -8,10 +8,10 @@ import ipaddress
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pytest
 from cryptography import x509
@@ -33,6 +33,7 @@ HOLDING = Holding("111", Direction.INBOUND)
 PATIENCE = 60.0
 RULE = "~{prefix}:* -@all +@read +@write +@scripting +@connection +time -@dangerous"
 
+T = TypeVar("T")
 Join = Callable[..., RedisDirectory]
 
 
@@ -72,6 +73,14 @@ async def letters(directory: RedisDirectory) -> list[str]:
                     return [letter.text for letter in received]
             except DirectoryError:
                 await asyncio.sleep(0.05)
+
+
+async def asked_again(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask once more when the answer was lost; newer versions of redis-py do so themselves."""
+    try:
+        return await ask()
+    except DirectoryError:
+        return await ask()
 
 
 async def keys_of(raw: Any, pattern: str) -> list[str]:
@@ -326,11 +335,12 @@ async def test_letters_for_a_call_outlast_a_lost_answer(
         for call_id in ("wacid.A", "wacid.B"):
             await b.deliver(call_id, None, call_id, otherwise=Delivery.PARKED)
         line.lose_next_answer()
-        # redis-py asks once more.
-        assert await a.claim("wacid.A", HOLDING) == Claim(True, ("wacid.A",))
+        claim = await asked_again(lambda: a.claim("wacid.A", HOLDING))
+        assert claim == Claim(True, ("wacid.A",))
         line.lose_next_answer()
         calls = {"wacid.A": HOLDING, "wacid.B": HOLDING}
-        assert (await a.beat(Standing(), calls)).letters == ("wacid.B",)
+        news = await asked_again(lambda: a.beat(Standing(), calls))
+        assert news.letters == ("wacid.B",)
         assert line.lost == 2
         assert await keys_of(raw, "parked:*") == []
         await a.close()
