@@ -99,7 +99,9 @@ class _Relay:
         await self._owner.claim(call_id, _HOLDING)
         self._note("claim", began)
         self._sent[call_id] = time.perf_counter()
-        await self._other.deliver(call_id, None, f"{call_id} {self._letter}", otherwise=Delivery.BURIED)
+        await self._other.deliver(
+            call_id, None, f"{call_id} {self._letter}", otherwise=Delivery.BURIED
+        )
 
     async def read(self) -> None:
         """Read the letters, and bury the calls."""
