@@ -14,7 +14,12 @@ from typing import TypeVar
 from loguru import logger
 
 from pipecat_whatsapp.calls.call import Call
-from pipecat_whatsapp.calls.directory import TOMBSTONE_SECONDS, CallDirectory, Holding
+from pipecat_whatsapp.calls.directory import (
+    TOMBSTONE_SECONDS,
+    CallDirectory,
+    Holding,
+    alias_of,
+)
 from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.errors import DirectoryError
 
@@ -25,18 +30,6 @@ CATCH_UP_SECONDS = 0.3
 """How long it is told so between two beats, which must not wait long."""
 
 _T = TypeVar("_T")
-
-_ALIAS = "alias:"
-
-
-def alias_of(callback_data: str) -> str:
-    """The name of a call of ours that has no id yet: by what its webhooks carry."""
-    return _ALIAS + callback_data
-
-
-def is_alias(name: str) -> bool:
-    """Whether a name is that of a call without an id."""
-    return name.startswith(_ALIAS)
 
 
 class Claims:

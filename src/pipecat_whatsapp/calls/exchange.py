@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeAlias
 
 from loguru import logger
 
-from pipecat_whatsapp.calls.claims import Claims, alias_of
-from pipecat_whatsapp.calls.directory import PARK_SECONDS, Delivery, Standing
+from pipecat_whatsapp.calls.claims import Claims
+from pipecat_whatsapp.calls.directory import PARK_SECONDS, Delivery, Standing, alias_of
 from pipecat_whatsapp.calls.hooks import Hooks
 from pipecat_whatsapp.calls.letters import Forwarded
 from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS, Neighbours

@@ -14,10 +14,10 @@ from pipecat_whatsapp.calls.background import Background
 from pipecat_whatsapp.calls.bot import Bot
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.capacity import LagMeter, watch_lag
-from pipecat_whatsapp.calls.claims import Claims, is_alias
+from pipecat_whatsapp.calls.claims import Claims
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dialler import Dialler
-from pipecat_whatsapp.calls.directory import CallDirectory, Holding, Standing
+from pipecat_whatsapp.calls.directory import CallDirectory, Holding, Standing, is_alias
 from pipecat_whatsapp.calls.exchange import Exchange
 from pipecat_whatsapp.calls.hooks import Hooks, guarded, log_event, log_report
 from pipecat_whatsapp.calls.law import Signal

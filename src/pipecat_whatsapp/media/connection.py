@@ -202,10 +202,19 @@ class WhatsAppConnection(SmallWebRTCConnection):
         """Close it here; a TURN server that has gone is not waited for."""
         for receiver in self.pc.getReceivers():
             ask_no_more(receiver.transport)
-        closing = asyncio.create_task(super().disconnect())
+        closing = asyncio.create_task(self._disconnect())
         await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
         if not closing.done():
             self._leftovers = [*self._leftovers, closing]
+
+    async def _disconnect(self) -> None:
+        transceivers = self.pc.getTransceivers()
+        await super().disconnect()
+        # aiortc starts them all the same when the link comes up while it is closed.
+        await asyncio.sleep(0)
+        for transceiver in transceivers:
+            await transceiver.sender.stop()
+            await transceiver.receiver.stop()
 
     async def release(self) -> None:
         """Wait until everything that may hang on a dead server is put away."""
