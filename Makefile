@@ -35,7 +35,7 @@ demo: $(VENV)/.ready
 
 # Calls take their time, and the processor is idle meanwhile.
 test: $(VENV)/.ready
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
