@@ -26,9 +26,11 @@ from pipecat_whatsapp.simulator.graph import SimulatedMeta
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
-CALLS = 200
+CALLS = 600
 AT_ONCE = 5
-WARM_UP = 100
+WARM_UP = 400
+"""Some allocators take memory for long until they have what they need."""
+
 LEAK = (CALLS - WARM_UP) // 4
 """Growth from which it is a leak: what a call leaves behind it leaves every time, while the last
 calls may still be being put away, and connections to HTTP servers come and go."""

@@ -11,7 +11,7 @@ from many_calls import CALLS, PROC
 from terminal import run
 
 MAX_GROWTH_BYTES = 10_000_000
-"""Far below what 100 leaked calls would cost, at 1 to 2 MB each."""
+"""Far below what 200 leaked calls would cost, at 1 to 2 MB each."""
 
 
 @pytest.mark.skipif(not PROC.exists(), reason="counts open files in /proc, which Linux has")
