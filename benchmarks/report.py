@@ -68,6 +68,8 @@ def publish(report: Report, args: argparse.Namespace) -> None:
     head = "\n".join(f"{name + ':':10}{value}" for name, value in heading().items())
     notes = f"{IN_TREE_NOTE}\n{report.notes}" if report.compares else report.notes
     print(f"{head}\n\n{report.tables}\n\n{notes}")
+    for path in filter(None, (args.json, args.plot)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     if args.json is not None:
         args.json.write_text(json.dumps(heading() | {"rows": list(report.rows)}, indent=1) + "\n")
     if args.plot is not None:
