@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipecat_whatsapp.calls.response import WebhookResponse
     from pipecat_whatsapp.config import Timing, WhatsAppConfig
     from pipecat_whatsapp.errors import WhatsAppError
+    from pipecat_whatsapp.media.network import Network
     from pipecat_whatsapp.media.quality import CallQuality
     from pipecat_whatsapp.meta.capture import Capture
     from pipecat_whatsapp.meta.events import Direction, User
@@ -48,6 +49,7 @@ __all__ = [
     "Direction",
     "GraphClient",
     "HoldBack",
+    "Network",
     "Observer",
     "Outcome",
     "PermissionTemplate",
@@ -78,6 +80,7 @@ _MODULES = {
     "calls.response": ("WebhookResponse",),
     "config": ("Timing", "WhatsAppConfig"),
     "errors": ("WhatsAppError",),
+    "media.network": ("Network",),
     "media.quality": ("CallQuality",),
     "meta.capture": ("Capture",),
     "meta.events": ("Direction", "User"),
