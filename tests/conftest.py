@@ -106,9 +106,12 @@ async def turn_url() -> AsyncIterator[str]:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    yield f"turn:127.0.0.1:{port}?transport=udp"
-    process.terminate()
-    await process.wait()
+    try:
+        await asyncio.to_thread(wait_for_stun, port)
+        yield f"turn:127.0.0.1:{port}?transport=udp"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def wait_for_stun(port: int) -> None:

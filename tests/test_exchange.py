@@ -316,9 +316,6 @@ async def test_many_calls_at_once_all_find_room(whatsapp: WhatsApp, join: Join) 
         assert sum(len(member.calls) for member in members) == 50
         assert max(len(member.calls) for member in members) <= 20
         assert actions(whatsapp) == Counter(pre_accept=50, accept=50)
-        # Who was chosen takes the call, and does not send it back.
-        for member in members[1:]:
-            assert ("CallConnect", "sent on") not in member.log.webhooks
 
 
 async def test_without_room_anywhere_a_call_is_rejected_once(
