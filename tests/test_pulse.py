@@ -333,3 +333,15 @@ async def test_letters_that_waited_for_a_forgotten_claim_are_read() -> None:
     await other.deliver("wacid.A", None, "it rings", otherwise=Delivery.PARKED)
     await beating.beat()
     assert heart.letters == ["it rings"]
+
+
+async def test_a_claim_that_comes_into_effect_too_late_ends_nobodys_call() -> None:
+    board = Board()
+    directory = MemoryDirectory("a", board)
+    beating, heart, claims = pulse(directory)
+    await claims.release("wacid.A")
+    await directory.claim("wacid.A", HOLDING)
+    for _ in range(3):
+        await beating.beat()
+    assert heart.inherited == []
+    assert (await MemoryDirectory("b", board).claim("wacid.A", HOLDING)).is_ours

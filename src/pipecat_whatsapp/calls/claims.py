@@ -26,6 +26,9 @@ from pipecat_whatsapp.errors import DirectoryError
 MAX_OWED = 100_000
 """Calls whose end, or return, the directory is told of later."""
 
+MAX_LEFT = 1000
+"""Calls left to others that are remembered: a claim of ours may come into effect only now."""
+
 CATCH_UP_SECONDS = 0.3
 """How long it is told so between two beats, which must not wait long."""
 
@@ -49,6 +52,7 @@ class Claims:
         self._held: dict[str, Holding] = {}
         self._unsure: set[str] = set()
         self._owed: dict[str, bool] = {}
+        self._left: dict[str, None] = {}
         self.is_away = False
 
     def lose_sight(self, error: DirectoryError) -> None:
@@ -71,6 +75,10 @@ class Claims:
     def knows(self, call_id: str) -> bool:
         """Whether the call is ours, or was, and the directory does not know better yet."""
         return call_id in self._held or call_id in self._owed
+
+    def was_left(self, call_id: str) -> bool:
+        """Whether the call was left to others."""
+        return call_id in self._left
 
     def is_unsure(self, call_id: str) -> bool:
         """Whether another process may have taken the call, too."""
@@ -114,6 +122,9 @@ class Claims:
 
     async def release(self, call_id: str) -> None:
         """Leave a call to whoever has it otherwise."""
+        self._left[call_id] = None
+        while len(self._left) > MAX_LEFT:
+            self._left.pop(next(iter(self._left)))
         await self._settle(call_id, is_over=False)
 
     async def refuse(self, call_id: str) -> None:

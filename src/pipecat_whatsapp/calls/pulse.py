@@ -85,19 +85,21 @@ class Pulse:
             self._heart.open_letters(news.letters)
             for call_id, owner in news.lost.items():
                 self._heart.lost(call_id, owner)
-            self._inherit_unnamed(news.unnamed)
+            await self._inherit_unnamed(news.unnamed)
             await self._claims.catch_up(held.keys() - news.lost.keys())
             await self._bury_dead()
         except DirectoryError as error:
             self._claims.lose_sight(error)
 
-    def _inherit_unnamed(self, unnamed: Mapping[str, Holding]) -> None:
+    async def _inherit_unnamed(self, unnamed: Mapping[str, Holding]) -> None:
         """End what was taken over by a request whose answer was lost.
 
         A claim may be on its way here, so only what is still there a beat later counts.
         """
         for call_id in unnamed.keys() & self._unnamed:
-            if not self._claims.knows(call_id):
+            if self._claims.was_left(call_id):
+                await self._claims.release(call_id)
+            elif not self._claims.knows(call_id):
                 self._heart.inherit(call_id, unnamed[call_id])
         self._unnamed = set(unnamed)
 
