@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import shutil
 import socket
 import time
@@ -94,9 +95,7 @@ async def turn_url() -> AsyncIterator[str]:
     turnserver = shutil.which("turnserver")
     if turnserver is None:
         pytest.skip("turnserver is not installed (Debian package coturn)")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_udp_port()
     options = f"-n --listening-ip=127.0.0.1 --listening-port={port} --relay-ip=127.0.0.1"
     options += " --lt-cred-mech --user=ada:secret --realm=test --no-tls --no-dtls --no-cli"
     options += " --log-file=stdout --pidfile= --allow-loopback-peers"
@@ -114,13 +113,25 @@ async def turn_url() -> AsyncIterator[str]:
         await process.wait()
 
 
+def free_udp_port() -> int:
+    """A port that nobody is given by the system while a server starts at it."""
+    ports = range(29_000, 30_000)
+    for port in random.sample(ports, len(ports)):
+        probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
+
+
 def wait_for_stun(port: int) -> None:
     """Ask a STUN server until it answers (RFC 8489 section 6)."""
     request = bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect(("127.0.0.1", port))
         client.settimeout(0.1)
-        for _ in range(300):
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
             # Nobody listens yet, or the answer is still to come.
             with contextlib.suppress(OSError):
                 client.send(request)
