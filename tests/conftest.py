@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import shutil
 import socket
 import time
@@ -15,6 +14,7 @@ from loguru import logger
 
 from pipecat_whatsapp.calls import adapter
 from pipecat_whatsapp.calls.call import CallReport
+from redis_server import free_port
 
 if TYPE_CHECKING:
     from links import Link
@@ -95,7 +95,7 @@ async def turn_url() -> AsyncIterator[str]:
     turnserver = shutil.which("turnserver")
     if turnserver is None:
         pytest.skip("turnserver is not installed (Debian package coturn)")
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     options = f"-n --listening-ip=127.0.0.1 --listening-port={port} --relay-ip=127.0.0.1"
     options += " --lt-cred-mech --user=ada:secret --realm=test --no-tls --no-dtls --no-cli"
     options += " --log-file=stdout --pidfile= --allow-loopback-peers"
@@ -111,17 +111,6 @@ async def turn_url() -> AsyncIterator[str]:
     finally:
         process.terminate()
         await process.wait()
-
-
-def free_udp_port() -> int:
-    """A port that nobody is given by the system while a server starts at it."""
-    ports = range(29_000, 30_000)
-    for port in random.sample(ports, len(ports)):
-        probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port is free")
 
 
 def wait_for_stun(port: int) -> None:

@@ -125,10 +125,10 @@ class RedisServer:
                 self._process.send_signal(number)
 
 
-def free_port() -> int:
-    """A port that is likely to be free still when somebody binds it."""
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A TCP or UDP port that is likely to be free still when somebody binds it."""
     for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, suppress(OSError):
+        with socket.socket(type=kind) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
     raise OSError("no port is free")

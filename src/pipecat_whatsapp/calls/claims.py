@@ -26,11 +26,11 @@ from pipecat_whatsapp.errors import DirectoryError
 MAX_OWED = 100_000
 """Calls whose end, or return, the directory is told of later."""
 
-MAX_LEFT = 1000
-"""Calls left to others that are remembered: a claim of ours may come into effect only now."""
-
 CATCH_UP_SECONDS = 0.3
 """How long it is told so between two beats, which must not wait long."""
+
+MAX_LEFT = 1000
+"""Calls left to others that are remembered: a claim of ours may come into effect only now."""
 
 _T = TypeVar("_T")
 
