@@ -1,0 +1,1 @@
+"""The phone in the browser: a page, and the server behind it."""
