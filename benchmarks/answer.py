@@ -81,7 +81,7 @@ class Watch:
     _moments: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.side.meta.on_activity = self._note
+        self.side.meta.watch(self._note)
 
     async def call(self) -> dict[str, float]:
         """Place a call, and hang up after the greeting.
@@ -101,7 +101,7 @@ class Watch:
         times["sound after 200"] = (sound - moments["accept 200"]) * 1000
         return {step: times[step] for step in STEPS} | {"likeness": likeness}
 
-    def _note(self, _: str, activity: GraphRequest | Delivery) -> None:
+    def _note(self, activity: GraphRequest | Delivery) -> None:
         now = time.monotonic()
         if isinstance(activity, Delivery):
             if activity.kind == "connect":

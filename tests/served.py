@@ -185,7 +185,7 @@ async def user_phone(whatsapp: WhatsApp, number: int) -> Phone:
 async def is_heard(call: PhoneCall) -> None:
     """Wait for half a second more of what the bot says."""
     packets = call.recording.received
-    await call.hears(lambda recording: recording.received > packets + 25)
+    await call.until(lambda recording: recording.received > packets + 25)
 
 
 def requests_of(whatsapp: WhatsApp, call_id: str) -> Counter[tuple[str, int | None]]:

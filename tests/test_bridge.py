@@ -47,14 +47,14 @@ async def test_two_people_hear_each_other_over_an_open_bridge(
     assert (await calling).outcome is Outcome.ANSWERED
     await until(lambda: "on_client_connected" in second.events)
 
-    await call.play(tone(400))
+    await call.say(tone(400))
     assert other.recording.sound_seconds == 0
 
     bridge.open()
     heard_by_the_bot = len(bots_ears.pcm)
-    await asyncio.gather(call.play(tone(400)), other.play(tone(900)))
-    await call.hears(lambda recording: recording.sound_seconds > 0.8)
-    await other.hears(lambda recording: recording.sound_seconds > 0.8)
+    await asyncio.gather(call.say(tone(400)), other.say(tone(900)))
+    await call.until(lambda recording: recording.sound_seconds > 0.8)
+    await other.until(lambda recording: recording.sound_seconds > 0.8)
     heard = [(c.recording.pcm, RATE) for c in (call, other)]
     assert [round(loudest(*what), -2) for what in heard] == [900, 400]
 

@@ -30,7 +30,7 @@ async def test_the_caller_interrupts_and_is_repeated_and_silence_ends_the_call(
     await whatsapp.serve(bot)
     call = await phone.dial()
     await call.wait_sound(PATIENCE)
-    await call.play(QUESTION)
+    await call.say(QUESTION)
     assert await call.ended(PATIENCE) == "terminated"
     heard = call.recording.pcm
     assert share_found(FOLDER / "greeting.wav", heard) < 1

@@ -139,7 +139,7 @@ async def test_the_bot_greets_when_the_user_picks_up_and_not_before(
     result = await calling
     assert (result.outcome, result.detail) == (Outcome.ANSWERED, "")
     assert result.call is served.calls[0]
-    await call.hears(lambda recording: similarity(recording.pcm, greeting) > 0.85)
+    await call.until(lambda recording: similarity(recording.pcm, greeting) > 0.85)
     assert call.recording.media_before_accept == 0
     assert len(call.recording.ssrcs) == 1
     assert bot.events == ["on_client_connected"]
@@ -167,7 +167,7 @@ async def test_a_bot_that_speaks_while_it_rings_is_not_heard(
     assert call.recording.received == 0
     await call.pick_up()
     assert (await calling).outcome is Outcome.ANSWERED
-    await call.hears(lambda recording: recording.received > 5)
+    await call.until(lambda recording: recording.received > 5)
     assert call.recording.media_before_accept == 0
 
 
@@ -182,7 +182,7 @@ async def test_what_is_said_before_the_pick_up_is_known_reaches_no_pipeline(
     whatsapp.meta.faults.hold()
     await call.pick_up()
     # Too soft to be taken for a voice, but not silence.
-    await call.play(bytes([20, 0, 236, 255]) * 4000)
+    await call.say(bytes([20, 0, 236, 255]) * 4000)
     assert served.calls[0].state is State.ALERTING
     assert ears.pcm == b""
     await whatsapp.meta.release()
@@ -203,11 +203,11 @@ async def test_both_sides_speak_and_press_keys(whatsapp: WhatsApp, phone: Phone)
     call = await phone.rings()
     await call.pick_up()
     await calling
-    await call.hears(lambda recording: recording.keys == "5")
+    await call.until(lambda recording: recording.keys == "5")
     await call.press("12#")
     await until(lambda: sum(isinstance(frame, InputDTMFFrame) for frame in ears.frames) == 3)
-    await call.play(question)
-    await call.hears(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await call.say(question)
+    await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
 
 
 @pytest.mark.parametrize("setup", ["active", "passive", "actpass"])
@@ -221,8 +221,8 @@ async def test_every_part_in_dtls_that_the_answer_takes_works(
         call = await phone.rings()
         await call.pick_up()
         assert (await calling).outcome is Outcome.ANSWERED
-        await call.play(question)
-        await call.hears(lambda recording: similarity(recording.pcm, question) > 0.85)
+        await call.say(question)
+        await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
 
 
 async def test_a_user_without_a_phone_number_is_called(whatsapp: WhatsApp) -> None:
@@ -519,10 +519,10 @@ async def test_a_voice_picks_up_when_the_webhook_is_lost(whatsapp: WhatsApp, pho
     call = await phone.rings()
     await prepared(served)
     await call.pick_up()
-    await call.play(bytes(16_000))
+    await call.say(bytes(16_000))
     assert served.calls[0].state is State.ALERTING, "silence is no voice"
     assert ears.pcm == b""
-    await call.play(chirp(1.0))
+    await call.say(chirp(1.0))
     assert (await calling).outcome is Outcome.ANSWERED
     await until(lambda: len(ears.pcm) > 10_000)
 
@@ -536,7 +536,7 @@ async def test_a_pick_up_that_is_told_late_counts_once(
     await prepared(served)
     whatsapp.meta.faults.hold()
     await call.pick_up()
-    await call.play(chirp(0.5))
+    await call.say(chirp(0.5))
     assert (await calling).outcome is Outcome.ANSWERED
     await whatsapp.meta.release()
     await call.hang_up()

@@ -183,7 +183,7 @@ async def test_a_call_and_the_end_of_the_process(
         await whatsapp.meta.subscribe(process.url + "/whatsapp")
         call = await phone.dial()
         await call.answered()
-        await call.play(tone(0.5))
+        await call.say(tone(0.5))
         await call.wait_sound()
         process.interrupt(number)
         await whatsapp.meta.wait_request("terminate", call.id, timeout=PATIENCE)
@@ -503,7 +503,7 @@ async def echoed(phone: Phone) -> PhoneCall:
     """Call, speak, and hear it come back."""
     call = await phone.dial()
     await call.answered()
-    await call.play(tone(0.5))
+    await call.say(tone(0.5))
     await call.wait_sound()
     assert call.recording.media_before_accept == 0
     assert len(call.recording.ssrcs) == 1

@@ -532,7 +532,7 @@ async def test_a_caller_who_vanishes_is_noticed(
     await whatsapp.serve(bot, timing=impatient, on_call_ended=reports)
     call = await phone.dial()
     await call.answered()
-    await call.play(bytes(16_000))
+    await call.say(bytes(16_000))
     call.vanish()
     report = await reports.next()
     assert (report.cause, report.answered) == (Cause.MEDIA_LOST, True)
@@ -568,7 +568,7 @@ async def test_a_caller_who_sends_nothing_but_is_there_stays(
     served = await whatsapp.serve(PlainBot(), timing=impatient)
     call = await phone.dial()
     await call.answered()
-    await call.play(bytes(16_000))
+    await call.say(bytes(16_000))
     for way in ("send_rtp", "send_rtcp"):
         monkeypatch.setattr(LiteEndpoint, way, lambda self, packet: None)
     # Long enough for the silence to be given up, if it were one.

@@ -310,14 +310,16 @@ async def test_waiting_ends(meta: SimulatedMeta) -> None:
 
 
 async def test_activity_is_told(meta: SimulatedMeta) -> None:
-    told: list[tuple[str, GraphRequest | Delivery]] = []
-    meta.on_activity = lambda kind, record: told.append((kind, record))
+    told: list[GraphRequest | Delivery] = []
+    unwatch = meta.watch(told.append)
     call = meta.ring(Phone(), OFFER, ADA)
     await meta.wait_delivery("connect")
     await succeed(meta, call, "terminate")
     await meta.wait_delivery("terminate")
-    assert [kind for kind, _ in told] == ["delivery", "request", "delivery"]
-    assert told[1][1] == meta.requests[0]
+    assert told == [meta.deliveries[0], meta.requests[0], meta.deliveries[1]]
+    unwatch()
+    await act(meta, call, "terminate")
+    assert len(told) == 3
 
 
 # Faults

@@ -70,16 +70,16 @@ async def test_both_hear_each_other_once_the_phone_is_picked_up(
 ) -> None:
     seen = spy_on_rtp(monkeypatch)
     ringing = await call(meta, business, webhooks, phone)
-    await ringing.hears(lambda recording: recording.received >= 5, PATIENCE)
+    await ringing.until(lambda recording: recording.received >= 5, PATIENCE)
     assert ringing.recording.media_before_accept >= 5
     assert seen.empty()
 
     await ringing.pick_up()
     await ringing.answered(PATIENCE)
-    await ringing.play(tone(700, 1.0))
+    await ringing.say(tone(700, 1.0))
     assert pitch(await business.hears(0.5, PATIENCE)) == pytest.approx(700, abs=10)
     early = ringing.recording.media_before_accept
-    await ringing.hears(lambda recording: recording.sound_seconds > 1, PATIENCE)
+    await ringing.until(lambda recording: recording.sound_seconds > 1, PATIENCE)
     assert ringing.recording.media_before_accept == early
     assert pitch(loud(ringing.recording.pcm)) == pytest.approx(440, abs=10)
 
@@ -100,7 +100,7 @@ async def test_a_lost_accepted_does_not_keep_the_user_from_being_heard(
     meta.faults.lose.append("accepted")
     ringing = await call(meta, business, webhooks, phone)
     await ringing.pick_up()
-    await ringing.play(tone(700, 1.0))
+    await ringing.say(tone(700, 1.0))
     assert pitch(await business.hears(0.5, PATIENCE)) == pytest.approx(700, abs=10)
     assert webhooks.events == ["connect", "RINGING"]
 

@@ -133,12 +133,12 @@ async def test_both_hear_each_other_until_the_caller_hangs_up(
     call = await phone.dial()
     await pick_up(call, meta, business)
     await call.wait_sound(PATIENCE)
-    await call.play(tone(700, 1.0))
+    await call.say(tone(700, 1.0))
     write_wav(tmp_path / "question.wav", tone(700, 0.5, 8000), 8000)
-    await call.play(tmp_path / "question.wav")
+    await call.say(tmp_path / "question.wav")
     assert pitch(await business.hears(1.0, PATIENCE)) == pytest.approx(700, abs=10)
 
-    await call.hears(lambda recording: recording.sound_seconds > 1, PATIENCE)
+    await call.until(lambda recording: recording.sound_seconds > 1, PATIENCE)
     await call.hang_up()
     assert meta.call.hang_ups == [None]
     assert await call.ended(PATIENCE) == "caller hung up"
@@ -185,7 +185,7 @@ async def test_keys_are_telephone_events_within_the_audio_stream(
     call = await phone.dial()
     await pick_up(call, meta, business)
     await call.press("1#")
-    await call.play(tone(700, 0.5))
+    await call.say(tone(700, 0.5))
     await business.hears(0.1, PATIENCE)
 
     packets = [RtpPacket.parse(seen.get_nowait()) for _ in range(seen.qsize())]
@@ -215,12 +215,12 @@ async def test_media_before_accept_is_counted(
 ) -> None:
     call = await phone.dial()
     call.on_answer(await business.answer(meta.offer))
-    await call.hears(lambda recording: recording.received >= 3, PATIENCE)
+    await call.until(lambda recording: recording.received >= 3, PATIENCE)
     early = call.recording.media_before_accept
     assert early >= 3
     assert call.recording.first_sound_at is None
     call.on_accepted()
-    await call.hears(lambda recording: recording.received >= early + 3, PATIENCE)
+    await call.until(lambda recording: recording.received >= early + 3, PATIENCE)
     assert call.recording.media_before_accept == early
 
 
@@ -261,7 +261,7 @@ async def test_what_a_bad_line_loses_is_counted(meta: FakeMeta, business: Busine
     async with Phone(meta, network=network) as phone:
         call = await phone.dial()
         await pick_up(call, meta, business)
-        await call.hears(lambda r: r.received >= 60 and r.lost > 0 and r.late > 0, PATIENCE)
+        await call.until(lambda r: r.received >= 60 and r.lost > 0 and r.late > 0, PATIENCE)
 
 
 async def test_the_business_learns_its_round_trip_and_its_loss(
@@ -315,7 +315,7 @@ async def test_a_phone_with_dtx_falls_silent_and_is_heard_again(
         await pick_up(call, meta, business)
         async with asyncio.timeout(PATIENCE):
             packets = [RtpPacket.parse(await seen.get()) for _ in range(12)]
-        await call.play(tone(700, 1.0))
+        await call.say(tone(700, 1.0))
         assert pitch(await business.hears(0.5, PATIENCE)) == pytest.approx(700, abs=10)
     first = packets[0]
     assert [(p.sequence - first.sequence) & 0xFFFF for p in packets] == list(range(12))
@@ -346,7 +346,7 @@ async def test_the_business_or_meta_ends_the_call(
     meta: FakeMeta, phone: Phone, reason: str
 ) -> None:
     call = await phone.dial()
-    waiting = asyncio.create_task(call.play(tone(700, 0.1)))
+    waiting = asyncio.create_task(call.say(tone(700, 0.1)))
     await asyncio.sleep(0)
     call.on_ended(reason)
     call.on_ended("something later")

@@ -223,7 +223,7 @@ async def test_a_listener_that_fails_does_not_block_the_caller(
     def fail(*_: object) -> None:
         raise ValueError("on purpose")
 
-    meta.on_activity = fail
+    meta.watch(fail)
     call = meta.ring(Phone(), OFFER, ADA)
     assert (await call.hang_up()).attempt == 0
     assert business.events == ["connect", "terminate"]

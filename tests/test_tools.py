@@ -180,7 +180,7 @@ async def test_keys_reach_the_other_end(whatsapp: WhatsApp, phone: Phone) -> Non
     await whatsapp.serve(agent)
     call = await phone.dial()
     await call.answered()
-    await call.hears(lambda recording: recording.keys == "1*0#")
+    await call.until(lambda recording: recording.keys == "1*0#")
     assert await agent.told() == {"status": "done"}
 
 
@@ -195,7 +195,7 @@ async def test_keys_that_no_phone_has_are_told_to_the_model(
     told = await agent.told()
     assert told["status"] == "failed"
     assert "key" in told["reason"]
-    await call.hears(lambda recording: recording.received > 5)
+    await call.until(lambda recording: recording.received > 5)
     assert call.recording.keys == ""
 
 

@@ -44,8 +44,8 @@ async def test_both_hear_each_other(whatsapp: WhatsApp, phone: Phone) -> None:
     await whatsapp.serve(PipelineBot(Echo))
     call = await phone.dial()
     await call.answered()
-    await call.play(question)
-    await call.hears(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await call.say(question)
+    await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
     assert len(call.recording.ssrcs) == 1
 
 
@@ -191,7 +191,7 @@ async def test_pipecat_has_nothing_to_complain_about(
         await whatsapp.serve(PipelineBot(Echo), on_call_ended=reports)
         call = await phone.dial()
         await call.answered()
-        await call.play(chirp(0.5))
+        await call.say(chirp(0.5))
         await call.hang_up()
         await reports.next()
     finally:
@@ -291,10 +291,10 @@ async def test_a_bad_line_is_told_to_the_bot(
     await whatsapp.serve(PipelineBot(prepare=prepare))
     call = await phone.dial()
     await call.answered()
-    await call.play(chirp(0.5))
+    await call.say(chirp(0.5))
     assert told == []
     network.conditions = NetworkConditions(loss=0.5)
-    await call.play(chirp(0.5))
+    await call.say(chirp(0.5))
     await until(lambda: bool(told))
     assert told[0].lost_in > 0
     assert told[0].concealed_ms > 0
@@ -309,8 +309,8 @@ async def test_the_report_tells_how_the_call_sounded_and_how_it_was_answered(
     call = await phone.dial()
     await call.answered()
     question = chirp(0.5)
-    await call.play(question)
-    await call.hears(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await call.say(question)
+    await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
     await call.hang_up()
     report = await reports.next()
 
@@ -364,15 +364,15 @@ def test_a_whole_call_on_uvloop() -> None:
                 call = await phone.dial()
                 await call.answered()
                 await heard(answer, lambda: call.recording.pcm)
-                await call.play(question)
+                await call.say(question)
                 await heard(question, lambda: ears.pcm)
                 # Now with timers for what is missing.
                 network.conditions = NetworkConditions(loss=0.1, jitter=0.03)
-                await call.play(question)
+                await call.say(question)
                 await call.press("5")
                 await until(lambda: any(isinstance(f, InputDTMFFrame) for f in ears.frames))
                 await bot.workers[0].queue_frame(OutputDTMFFrame.from_string("6"))
-                await call.hears(lambda recording: recording.keys == "6")
+                await call.until(lambda recording: recording.keys == "6")
                 await call.hang_up()
                 return await reports.next()
             finally:

@@ -33,7 +33,7 @@ async def test_the_caller_is_heard(whatsapp: WhatsApp, phone: Phone) -> None:
     await whatsapp.serve(PipelineBot(ears))
     call = await phone.dial()
     await call.answered()
-    await call.play(question)
+    await call.say(question)
     await until(lambda: similarity(ears.pcm, question) > 0.85)
     frame = next(f for f in ears.frames if isinstance(f, InputAudioRawFrame))
     assert (frame.sample_rate, frame.num_channels, len(frame.audio)) == (RATE, 1, 640)
@@ -46,7 +46,7 @@ async def test_listening_may_start_later(whatsapp: WhatsApp, phone: Phone) -> No
     await whatsapp.serve(bot)
     call = await phone.dial()
     await call.answered()
-    await call.play(chirp(0.2))
+    await call.say(chirp(0.2))
     assert ears.pcm == b""
     await bot.workers[0].queue_frame(InputTransportStartAudioStreamingFrame())
     await until(lambda: ears.pcm != b"")
@@ -62,7 +62,7 @@ async def test_the_caller_is_heard_at_the_rate_that_is_asked_for(
     )
     call = await phone.dial()
     await call.answered()
-    await call.play(chirp(0.2))
+    await call.say(chirp(0.2))
     await until(lambda: len(ears.pcm) > rate // 2)
     frames = [frame for frame in ears.frames if isinstance(frame, InputAudioRawFrame)]
     assert {frame.sample_rate for frame in frames} == {rate}
@@ -116,7 +116,7 @@ async def test_audio_passes_the_filter(whatsapp: WhatsApp, phone: Phone, reports
     await whatsapp.serve(bot, on_call_ended=reports)
     call = await phone.dial()
     await call.answered()
-    await call.play(chirp(0.3))
+    await call.say(chirp(0.3))
     await until(lambda: deafener.frames > 20)
     assert deafener.rate == RATE
     assert 0 < len(ears.pcm) <= (deafener.frames - 5) * 640
@@ -142,7 +142,7 @@ async def test_audio_that_is_not_wanted_is_not_given(
     await whatsapp.serve(PipelineBot(ears, params=params))
     call = await phone.dial()
     await call.answered()
-    await call.play(chirp(0.2))
+    await call.say(chirp(0.2))
     await call.press("5")
     await until(lambda: any(isinstance(frame, InputDTMFFrame) for frame in ears.frames))
     assert ears.pcm == b""
@@ -220,9 +220,9 @@ async def test_a_key_does_not_disturb_the_audio(whatsapp: WhatsApp, phone: Phone
     await whatsapp.serve(PipelineBot(ears))
     call = await phone.dial()
     await call.answered()
-    await call.play(before)
+    await call.say(before)
     await call.press("7")
-    await call.play(after)
+    await call.say(after)
     await until(lambda: similarity(ears.pcm, after) > 0.85)
     assert similarity(ears.pcm, before) > 0.85
     at = next(i for i, f in enumerate(ears.frames) if isinstance(f, InputDTMFFrame))

@@ -78,7 +78,7 @@ async def test_an_interruption_silences_the_bot(
     await bot.workers[0].queue_frame(InterruptionFrame())
     heard = call.recording.sound_seconds
     received = call.recording.received
-    await call.hears(lambda recording: recording.received > received + 75)
+    await call.until(lambda recording: recording.received > received + 75)
     assert call.recording.sound_seconds < heard + 0.5
 
 
@@ -108,7 +108,7 @@ async def test_the_bot_is_heard_whatever_rate_it_speaks_at(
     await whatsapp.serve(PipelineBot(prepare=says(greeting), params=lambda: params))
     call = await phone.dial()
     await call.answered()
-    await call.hears(lambda recording: similarity(recording.pcm, greeting) > 0.85)
+    await call.until(lambda recording: similarity(recording.pcm, greeting) > 0.85)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (24_000, 1), (48_000, 2)])
@@ -126,7 +126,7 @@ async def test_speech_of_another_rate_is_heard_at_its_pitch(
     pieces = [pcm[at : at + size] for at in range(0, len(pcm), size)]
     frames = [OutputAudioRawFrame(piece, rate, channels) for piece in pieces]
     await bot.workers[0].queue_frames(frames)
-    await call.hears(lambda recording: recording.sound_seconds >= 0.9)
+    await call.until(lambda recording: recording.sound_seconds >= 0.9)
     assert pitch(loud(call.recording.pcm)) == pytest.approx(440, abs=5)
 
 
@@ -143,7 +143,7 @@ async def test_whatsapp_gets_no_more_bits_than_it_asks_for(
     )
     call = await phone.dial()
     await call.answered()
-    await call.hears(lambda recording: recording.sound_seconds > 1.5)
+    await call.until(lambda recording: recording.sound_seconds > 1.5)
     await call.hang_up()
     assert 10_000 < (await reports.next()).quality.bitrate_out < 25_000
 
@@ -173,7 +173,7 @@ async def test_loss_can_be_expected_from_the_first_packet_on(
     params = WhatsAppParams(audio_out_expected_loss=0.1)
     await whatsapp.serve(PipelineBot(prepare=says(speech()), params=lambda: params))
     call = await phone.dial()
-    await call.hears(lambda recording: recording.sound_seconds > 0.5)
+    await call.until(lambda recording: recording.sound_seconds > 0.5)
     assert sum(map(has_fec, payloads)) > 10
 
 
@@ -189,7 +189,7 @@ async def test_keys_are_heard_as_telephone_events(
     call = await phone.dial()
     await call.answered()
     await bot.workers[0].queue_frame(kind.from_string("11#"))
-    await call.hears(lambda recording: recording.keys.endswith("#"))
+    await call.until(lambda recording: recording.keys.endswith("#"))
     assert call.recording.keys == "11#"
     assert call.recording.sound_seconds == 0, "events are no sound"
     assert len(call.recording.ssrcs) == 1
@@ -207,9 +207,9 @@ async def test_a_key_waits_until_the_speech_before_it_is_out(
     await bot.workers[0].queue_frames(
         [OutputAudioRawFrame(speech, RATE, 1), OutputDTMFFrame.from_string("5")]
     )
-    await call.hears(lambda recording: recording.keys == "5")
+    await call.until(lambda recording: recording.keys == "5")
     received = call.recording.received
-    await call.hears(lambda recording: recording.received > received + 20)
+    await call.until(lambda recording: recording.received > received + 20)
     assert similarity(call.recording.pcm, speech[-RATE // 10 * 2 :]) > 0.9, "its last 100 ms"
 
 
@@ -222,7 +222,7 @@ async def test_speech_goes_on_after_a_key(whatsapp: WhatsApp, phone: Phone) -> N
     await bot.workers[0].queue_frames(
         [OutputDTMFFrame.from_string("5"), OutputAudioRawFrame(speech, RATE, 1)]
     )
-    await call.hears(lambda recording: similarity(recording.pcm, speech) > 0.85)
+    await call.until(lambda recording: similarity(recording.pcm, speech) > 0.85)
     assert call.recording.keys == "5"
 
 
@@ -235,7 +235,7 @@ async def test_keys_pressed_for_a_caller_who_has_gone_hold_nothing_up(
     call = await phone.dial()
     await call.answered()
     await bot.workers[0].queue_frames(frames)
-    await call.hears(lambda recording: recording.keys.startswith("1"))
+    await call.until(lambda recording: recording.keys.startswith("1"))
     await call.hang_up()
     assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
     assert bot.returned == 1

@@ -67,7 +67,7 @@ async def _talk(call: PhoneCall, part: Part, story: Story) -> None:
     await _listen(call, story, patience=GREETING_PATIENCE, quiet=PAUSE)
     story.tell("phone", f"says {part.name} ({len(part.question) / 2 / RATE:.1f} s)")
     before = call.recording.sound_seconds
-    await call.play(part.question)
+    await call.say(part.question)
     talked_along = call.recording.sound_seconds > before
     if talked_along:
         story.tell("phone", "heard the bot meanwhile")
@@ -94,5 +94,5 @@ async def _listen(call: PhoneCall, story: Story, *, patience: float, quiet: floa
 async def _hears_more(call: PhoneCall, within: float) -> bool:
     so_far = call.recording.sound_seconds
     with suppress(TimeoutError):
-        await call.hears(lambda recording: recording.sound_seconds > so_far, within)
+        await call.until(lambda recording: recording.sound_seconds > so_far, within)
     return call.recording.sound_seconds > so_far

@@ -58,8 +58,6 @@ class SimulatedMeta(Journal):
         account: Credentials and ids, shared with the business.
         timing: Deadlines and retries.
         faults: What goes wrong; also kept as an attribute, to be changed at any time.
-        on_activity: Called with "request" and a `GraphRequest`, or "delivery" and a `Delivery`,
-            for each of them.
         clock: Unix seconds, for all times that webhooks and answers tell, and for all that lasts
             hours or days: permissions, windows, limits, files.
 
@@ -76,10 +74,9 @@ class SimulatedMeta(Journal):
         *,
         timing: Timing | None = None,
         faults: Faults | None = None,
-        on_activity: Callable[[str, GraphRequest | Delivery], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(on_activity)
+        super().__init__()
         self.account = account or Account()
         self.timing = timing or Timing()
         self.faults = faults or Faults()

@@ -83,7 +83,7 @@ class GraphServer:
             at=at,
             status=None if dropped else status,
             error_code=code,
-            placed=_placed_call(answer),
+            answer=None if isinstance(answer, Download) else answer,
         )
         await self._on_request(record)
         return _drop(request) if dropped else _response(status, answer)
@@ -102,11 +102,6 @@ class GraphServer:
         if seconds != 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), seconds)
-
-
-def _placed_call(answer: Answer) -> str | None:
-    calls = [] if isinstance(answer, Download) else answer.get("calls", [])
-    return str(calls[0]["id"]) if calls else None
 
 
 def _response(status: int, answer: Answer) -> web.Response:

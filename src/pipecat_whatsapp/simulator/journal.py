@@ -12,36 +12,41 @@ from loguru import logger
 from pipecat_whatsapp.simulator.requests import GraphRequest
 from pipecat_whatsapp.simulator.webhooks import Delivery
 
+Watcher = Callable[[GraphRequest | Delivery], None]
+"""Is told of a request or a delivery."""
+
 _Record = TypeVar("_Record", GraphRequest, Delivery)
 
 
 class Journal:
     """Requests and deliveries in the order in which they were done.
 
-    Args:
-        on_activity: Called with "request" and a `GraphRequest`, or "delivery" and a `Delivery`,
-            for each of them.
-
     Attributes:
         requests: Every request so far.
         deliveries: Every try to deliver a webhook so far.
     """
 
-    def __init__(
-        self, on_activity: Callable[[str, GraphRequest | Delivery], None] | None = None
-    ) -> None:
-        self.on_activity = on_activity
+    def __init__(self) -> None:
+        self._watchers: list[Watcher] = []
         self.requests: list[GraphRequest] = []
         self.deliveries: list[Delivery] = []
         self._changed = asyncio.Condition()
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Have each request and each delivery told when it is done.
+
+        Returns:
+            Ends it.
+        """
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
 
     async def note_request(self, request: GraphRequest) -> None:
         """Keep a request that was answered, or never will be."""
         answer = "nothing" if request.status is None else request.status
         about = request.call_id or request.path
         logger.debug(f"{about}: Graph answers {request.action!r} with {answer}")
-        if self.on_activity is not None:
-            self.on_activity("request", request)
+        self._tell(request)
         self.requests.append(request)
         await self._wake()
 
@@ -50,8 +55,7 @@ class Journal:
         answer = "nothing" if delivery.status is None else delivery.status
         about = delivery.call_id or "no call"
         logger.debug(f"{about}: {delivery.kind} webhook answered with {answer}")
-        if self.on_activity is not None:
-            self.on_activity("delivery", delivery)
+        self._tell(delivery)
         self.deliveries.append(delivery)
         await self._wake()
 
@@ -104,6 +108,10 @@ class Journal:
             return delivery.kind == kind and call_id in (None, delivery.call_id)
 
         return await self._wait(self.deliveries, matches, count, timeout)
+
+    def _tell(self, record: GraphRequest | Delivery) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(record)
 
     async def _wait(
         self,

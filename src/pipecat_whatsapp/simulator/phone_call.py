@@ -140,7 +140,7 @@ class PhoneCall:
         """Wait until media can flow: ICE and DTLS are up. Raises as `answered` does."""
         await self._until(lambda: self._endpoint.connected, timeout)
 
-    async def hears(
+    async def until(
         self,
         predicate: Callable[[Recording], bool],
         timeout: float | None = 30.0,  # noqa: ASYNC109
@@ -153,9 +153,9 @@ class PhoneCall:
 
     async def wait_sound(self, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Wait until the first sound, not silence, is heard. Raises as `answered` does."""
-        await self.hears(lambda recording: recording.sound_seconds > 0, timeout)
+        await self.until(lambda recording: recording.sound_seconds > 0, timeout)
 
-    async def play(self, wav: str | Path | bytes) -> None:
+    async def say(self, wav: str | Path | bytes) -> None:
         """Speak, as soon as the call is up; returns when all has been said.
 
         Args:

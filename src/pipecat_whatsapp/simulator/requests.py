@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -48,6 +49,8 @@ class GraphRequest:
         body: The JSON object sent; empty when it was none.
         status: HTTP status of the answer; None when no answer was sent.
         error_code: Meta's code in the answer; None for a success.
+        took: Seconds until it was answered, or dropped.
+        answer: The JSON object of the answer, be it that it was dropped; empty for a file.
     """
 
     at: float
@@ -59,6 +62,8 @@ class GraphRequest:
     body: Json
     status: int | None
     error_code: int | None
+    took: float = 0.0
+    answer: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,19 +125,29 @@ class Question:
         at: float,
         status: int | None,
         error_code: int | None,
-        placed: str | None = None,
+        answer: Json | None = None,
     ) -> GraphRequest:
-        """This request with what became of it; `placed` is the id of the call it placed."""
+        """This request with what became of it by now.
+
+        Args:
+            at: When it arrived, monotonic seconds.
+            status: HTTP status of the answer; None when there is none.
+            error_code: Meta's code in the answer.
+            answer: The JSON object of the answer; None for a file.
+        """
+        placed = (answer or {}).get("calls") or [{}]
         return GraphRequest(
             at=at,
             method=self.method,
             path=self.path,
             phone_number_id=self.phone_number_id,
             action=self.action,
-            call_id=placed or self.text("call_id"),
+            call_id=placed[0].get("id") or self.text("call_id"),
             body=self.body or {},
             status=status,
             error_code=error_code,
+            took=time.monotonic() - at,
+            answer=answer or {},
         )
 
 

@@ -76,7 +76,7 @@ class Simulation:
         self._meta = meta
         self._stories: dict[str, Story] = {}
         self._outbound_story: Story | None = None
-        meta.on_activity = self._on_activity
+        meta.watch(self._on_activity)
 
     async def subscribe(self) -> None:
         """Wait until the bot's webhook is verified.
@@ -170,7 +170,7 @@ class Simulation:
         finally:
             self._outbound_story = None
 
-    def _on_activity(self, _: str, record: GraphRequest | Delivery) -> None:
+    def _on_activity(self, record: GraphRequest | Delivery) -> None:
         # What belongs to no call yet is about the one that the bot shall place.
         story = self._stories.get(record.call_id or "", self._outbound_story)
         has_several = len(self._addresses) > 1

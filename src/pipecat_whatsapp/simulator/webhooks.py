@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from loguru import logger
@@ -22,6 +22,8 @@ from pipecat_whatsapp.simulator.payloads import (
     signature,
 )
 from pipecat_whatsapp.simulator.settings import Account, Faults, Timing
+
+SIGNATURE = "X-Hub-Signature-256"
 
 
 class SubscriptionError(SimulatorError):
@@ -41,6 +43,9 @@ class Delivery:
             was never sent: it was to be lost, nobody had subscribed, or the simulator ended.
         status: HTTP status of the answer; None when none came in time.
         url: Where it was sent; empty when it was not.
+        took: Seconds until it was answered, or given up.
+        signature: Its `X-Hub-Signature-256`; empty when it was not signed, or not sent.
+        body: What was sent.
     """
 
     at: float
@@ -49,6 +54,9 @@ class Delivery:
     attempt: int
     status: int | None
     url: str = ""
+    took: float = 0.0
+    signature: str = ""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -229,7 +237,7 @@ class WebhookSender:
     async def _try(self, webhook: _Webhook, body: bytes, *, attempt: int) -> Delivery:
         headers = {
             "Content-Type": "application/json",
-            "X-Hub-Signature-256": signature(body, self._account.app_secret),
+            SIGNATURE: signature(body, self._account.app_secret),
         }
         return await self._post(webhook, body, headers, attempt=attempt)
 
@@ -248,7 +256,17 @@ class WebhookSender:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
             logger.debug(f"{webhook.call_id}: {webhook.kind} webhook: {type(error).__name__}")
-        delivery = Delivery(at, webhook.kind, webhook.call_id, attempt, status, url)
+        delivery = Delivery(
+            at,
+            webhook.kind,
+            webhook.call_id,
+            attempt,
+            status,
+            url,
+            took=time.monotonic() - at,
+            signature=headers.get(SIGNATURE, ""),
+            body=body,
+        )
         await self._on_delivery(delivery)
         return delivery
 
