@@ -29,6 +29,8 @@ class LiteEndpoint(asyncio.DatagramProtocol):
         pwd: Our ICE password.
         fingerprint: SHA-256 of our certificate, as SDP writes it.
         discarded: Media packets that SRTP refused: forged, broken, or there before (a replay).
+        nominated_at: When ICE had found the path, monotonic s; None before.
+        connected_at: When SRTP keys were agreed, monotonic s; None before.
         on_connected: Called once when SRTP keys are agreed.
         on_rtp: Called with each decrypted RTP packet and its monotonic time of arrival, s.
         on_rtcp: Called with each decrypted RTCP packet.
@@ -41,6 +43,8 @@ class LiteEndpoint(asyncio.DatagramProtocol):
         self._identity = Identity()
         self.fingerprint = self._identity.fingerprint
         self.discarded = 0
+        self.nominated_at: float | None = None
+        self.connected_at: float | None = None
         self.on_connected: Callable[[], None] = lambda: None
         self.on_rtp: Callable[[bytes, float], None] = lambda _packet, _arrival: None
         self.on_rtcp: Callable[[bytes], None] = lambda _packet: None
@@ -96,7 +100,7 @@ class LiteEndpoint(asyncio.DatagramProtocol):
             server=answer.setup == "active",
             fingerprint=answer.fingerprint,
             send=self._send,
-            on_ready=lambda: self.on_connected(),
+            on_ready=self._note_connected,
             on_closed=lambda reason: self.on_closed(reason),
         )
         if self._peer is not None:
@@ -183,8 +187,15 @@ class LiteEndpoint(asyncio.DatagramProtocol):
 
     def _nominate(self, addr: Address) -> None:
         first, self._peer = self._peer is None, addr
-        if first and self._dtls is not None:
+        if not first:
+            return
+        self.nominated_at = time.monotonic()
+        if self._dtls is not None:
             self._dtls.start()
+
+    def _note_connected(self) -> None:
+        self.connected_at = time.monotonic()
+        self.on_connected()
 
     def _receive_media(self, data: bytes) -> None:
         if self._dtls is None or self._dtls.keys is None:

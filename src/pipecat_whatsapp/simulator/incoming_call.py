@@ -58,7 +58,7 @@ class IncomingCall(PhoneCall):
         Raises:
             AnswerError: It cannot carry a call.
         """
-        self.answer_sdp = self._media.answer(offer_sdp, setup)
+        self.answer_sdp = self.media.answer(offer_sdp, setup)
 
     def on_ringing(self, call: RingingCall) -> None:
         """Meta has placed the call: the phone rings."""

@@ -43,6 +43,11 @@ class MetaCall(Protocol):
     """A call as Meta's side knows it."""
 
     @property
+    def is_over(self) -> bool:
+        """Whether the call has ended."""
+        return self._reason is not None
+
+    @property
     def id(self) -> str:
         """The call id ("wacid....")."""
 
@@ -64,7 +69,9 @@ class PhoneCall:
 
     Attributes:
         recording: What the user hears.
+        media: What the phone sends and hears.
         meta_call: The call on Meta's side; None until it rings.
+        offer_sdp: The phone's own offer; None when the business calls.
     """
 
     HUNG_UP = "caller hung up"
@@ -72,18 +79,24 @@ class PhoneCall:
 
     def __init__(self, endpoint: LiteEndpoint, *, rules: MediaRules, dtx: bool = False) -> None:
         self.meta_call: MetaCall | None = None
+        self.offer_sdp: str | None = None
         self._endpoint = endpoint
-        self._media = PhoneMedia(endpoint, dtx=dtx, on_change=self._change)
-        self.recording = self._media.recording
-        self._voice = self._media.voice
+        self.media = PhoneMedia(endpoint, dtx=dtx, on_change=self._change)
+        self.recording = self.media.recording
+        self._voice = self.media.voice
         self._watch = MediaWatch(
-            rules, last_packet=lambda: self._media.last_packet, on_silence=self._give_up
+            rules, last_packet=lambda: self.media.last_packet, on_silence=self._give_up
         )
         self._has_answer = False
         self._closing: asyncio.Task[None] | None = None
         self._reason: str | None = None
         self._changed = asyncio.Event()
         endpoint.on_connected = self._on_connected
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended."""
+        return self._reason is not None
 
     @property
     def id(self) -> str:
@@ -96,7 +109,8 @@ class PhoneCall:
         Raises:
             ValueError: There is no such variant.
         """
-        return self._media.offer(variant)
+        self.offer_sdp = self.media.offer(variant)
+        return self.offer_sdp
 
     def on_answer(self, sdp: str) -> None:
         """The business's answer came; the same one again changes nothing.
@@ -105,7 +119,7 @@ class PhoneCall:
             AnswerError: It cannot carry a call.
         """
         if not self._has_answer and self._reason is None:
-            self._media.start(sdp)
+            self.media.start(sdp)
             self._has_answer = True
 
     def on_accepted(self) -> None:
@@ -231,7 +245,7 @@ class PhoneCall:
     def _speak_if_ready(self) -> None:
         up = self._endpoint.connected and self.recording.accepted_at is not None
         if up and self._reason is None:
-            self._media.speak()
+            self.media.speak()
 
     def _give_up(self) -> None:
         self._finish("no media", tell_meta=True, error=_NO_MEDIA)
@@ -248,10 +262,10 @@ class PhoneCall:
     async def _close(self, *, tell_meta: bool, error: MetaErrorInfo | None) -> None:
         try:
             self._watch.stop()
-            await self._media.hush()
+            await self.media.hush()
             if tell_meta and self.meta_call is not None:
                 await self.meta_call.hang_up(error)
-            self._media.say_goodbye()
+            self.media.say_goodbye()
         finally:
             await self._endpoint.close()
 

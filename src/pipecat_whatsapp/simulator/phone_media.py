@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipecat_whatsapp.media.dtmf import KeyReceiver
 from pipecat_whatsapp.media.rtp import (
+    Goodbye,
+    ReportBlock,
     RtpPacket,
     SenderReport,
     read_rtcp,
@@ -26,7 +28,7 @@ from pipecat_whatsapp.simulator.offer import (
     write_offer,
 )
 from pipecat_whatsapp.simulator.recording import Recording
-from pipecat_whatsapp.simulator.rtp import RtpStream, bye, sender_report
+from pipecat_whatsapp.simulator.rtp import FarEnd, RtpStream, bye, sender_report
 from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, Voice
 
 _CNAME = "WhatsAppAudioStream1"
@@ -44,13 +46,20 @@ class PhoneMedia:
     Attributes:
         recording: What the caller hears.
         voice: What the caller says.
+        endpoint: The media end of the call.
+        far_end: What the business last reported of the phone's stream; None before.
+        on_heard: Called with each packet of the business's audio, after the line's mishaps.
+        on_sent: Called with each packet of the phone, before them.
         last_packet: Monotonic time of the last RTP or RTCP from the business, s; None before.
     """
 
     def __init__(self, endpoint: LiteEndpoint, *, dtx: bool, on_change: Callable[[], None]) -> None:
         self.recording = Recording()
         self.last_packet: float | None = None
-        self._endpoint = endpoint
+        self.far_end: FarEnd | None = None
+        self.endpoint = endpoint
+        self.on_heard: Callable[[RtpPacket], None] = lambda _packet: None
+        self.on_sent: Callable[[RtpPacket], None] = lambda _packet: None
         self._on_change = on_change
         self._stream = RtpStream(
             secrets.randbits(32), sequence=secrets.randbits(15), timestamp=secrets.randbits(32)
@@ -67,7 +76,7 @@ class PhoneMedia:
         Raises:
             ValueError: There is no such variant.
         """
-        end = self._endpoint
+        end = self.endpoint
         return write_offer(
             host=end.host,
             port=end.port,
@@ -98,7 +107,7 @@ class PhoneMedia:
         Raises:
             AnswerError: The offer cannot carry a call.
         """
-        offer, end = read_offer(offer_sdp), self._endpoint
+        offer, end = read_offer(offer_sdp), self.endpoint
         setup = "passive" if offer.setup == "active" else setup
         answer = write_answer(
             offer_sdp,
@@ -117,6 +126,11 @@ class PhoneMedia:
         """Begin to send."""
         self._speaking = asyncio.create_task(self.voice.run())
 
+    def relay(self, packet: bytes, units: int) -> None:
+        """Send what a real microphone took up, see `Voice.relay`; nothing before `speak`."""
+        if self._speaking is not None:
+            self.voice.relay(packet, units)
+
     async def hush(self) -> None:
         """Stop sending."""
         if self._speaking is not None:
@@ -128,22 +142,23 @@ class PhoneMedia:
         """Send RTCP BYE."""
         ssrc = self._stream.ssrc
         name = source_description(ssrc, _CNAME)
-        self._endpoint.send_rtcp(receiver_report(ssrc) + name + bye(ssrc))
+        self.endpoint.send_rtcp(receiver_report(ssrc) + name + bye(ssrc))
 
     def _connect(self, business: Answer) -> None:
         self.voice.opus_pt = business.opus_pt
         # WhatsApp sends keys whether or not the business's SDP has them (Meta: DTMF).
         self.voice.dtmf_pt = DTMF_PT if business.dtmf_pt is None else business.dtmf_pt
-        self._endpoint.start(business)
+        self.endpoint.start(business)
 
     def _send(self, packet: RtpPacket) -> None:
-        self._endpoint.send_rtp(bytes(packet))
+        self.on_sent(packet)
+        self.endpoint.send_rtp(bytes(packet))
 
     def _on_tick(self, tick: int) -> None:
         if tick % _REPORT_TICKS == 0:
             blocks = self.recording.report(time.monotonic())
             report = sender_report(self._stream, time.time(), blocks)
-            self._endpoint.send_rtcp(report + source_description(self._stream.ssrc, _CNAME))
+            self.endpoint.send_rtcp(report + source_description(self._stream.ssrc, _CNAME))
         self._on_change()
 
     def _on_rtp(self, data: bytes, arrival: float) -> None:
@@ -152,8 +167,11 @@ class PhoneMedia:
         except ValueError:
             return
         self.last_packet = arrival
-        self.recording.add(packet, arrival, audio=packet.payload_type == self.voice.opus_pt)
-        if packet.payload_type == self.voice.dtmf_pt:
+        is_audio = packet.payload_type == self.voice.opus_pt
+        self.recording.add(packet, arrival, audio=is_audio)
+        if is_audio:
+            self.on_heard(packet)
+        elif packet.payload_type == self.voice.dtmf_pt:
             self.recording.keys += self._keys.receive(packet) or ""
         self._on_change()
 
@@ -163,3 +181,10 @@ class PhoneMedia:
             for report in read_rtcp(data):
                 if isinstance(report, SenderReport):
                     self.recording.note_report(report, arrival)
+                if not isinstance(report, Goodbye):
+                    self._note_blocks(report.blocks)
+
+    def _note_blocks(self, blocks: Sequence[ReportBlock]) -> None:
+        for block in blocks:
+            if block.ssrc == self._stream.ssrc:
+                self.far_end = FarEnd.of(block, time.time())

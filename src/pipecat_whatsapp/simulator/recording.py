@@ -35,6 +35,8 @@ class Recording:
             shown the call as answered (Meta: media).
         keys: The keys that the business pressed.
         sound_seconds: How much sound, not silence, was heard, s.
+        first_arrival: Monotonic time of the first packet, s; None before.
+        first_sound: Monotonic time of the first sound, s; None before.
     """
 
     def __init__(self) -> None:
@@ -46,8 +48,9 @@ class Recording:
         self.media_before_accept = 0
         self.keys = ""
         self.sound_seconds = 0.0
-        self._first_sound: float | None = None
-        self._first_arrival = 0.0
+        self.first_arrival: float | None = None
+        self.first_sound: float | None = None
+        self._peak = 0
         self._end = 0
         self._decoder = OpusDecoder()
         self._packets: dict[int, bytes] = {}
@@ -66,9 +69,19 @@ class Recording:
     @property
     def first_sound_at(self) -> float | None:
         """Time from accept to the first sound, s; None while either is missing."""
-        if self._first_sound is None or self.accepted_at is None:
+        if self.first_sound is None or self.accepted_at is None:
             return None
-        return self._first_sound - self.accepted_at
+        return self.first_sound - self.accepted_at
+
+    @property
+    def jitter(self) -> float:
+        """Interarrival jitter of the stream heard last, s (RFC 3550 section 6.4.1)."""
+        return self._streams[-1].jitter / OPUS_CLOCK if self._streams else 0.0
+
+    def take_peak(self) -> int:
+        """The loudest sample since this was last asked, 0 to 32768."""
+        peak, self._peak = self._peak, 0
+        return peak
 
     @property
     def pcm(self) -> bytes:
@@ -130,9 +143,9 @@ class Recording:
             if stream.ssrc == packet.ssrc and not stream.strays(packet):
                 return stream
         # Another SSRC has another clock: all that relates the two is the time of arrival.
-        if not self._streams:
-            self._first_arrival = arrival
-        elapsed = int((arrival - self._first_arrival) * OPUS_CLOCK)
+        if self.first_arrival is None:
+            self.first_arrival = arrival
+        elapsed = int((arrival - self.first_arrival) * OPUS_CLOCK)
         self._streams.append(_Stream(packet, start=max(self._end, elapsed)))
         return self._streams[-1]
 
@@ -147,9 +160,11 @@ class Recording:
         position = stream.start + timestamp - stream.first_timestamp
         self._packets[position] = packet.payload
         self._end = max(self._end, position + len(samples))
-        if np.abs(samples.astype(np.int32)).max(initial=0) > SOUND_LEVEL:
+        peak = int(np.abs(samples.astype(np.int32)).max(initial=0))
+        self._peak = max(self._peak, peak)
+        if peak > SOUND_LEVEL:
             self.sound_seconds += len(samples) / OPUS_CLOCK
-            self._first_sound = arrival if self._first_sound is None else self._first_sound
+            self.first_sound = arrival if self.first_sound is None else self.first_sound
 
 
 class _Stream:
@@ -163,6 +178,7 @@ class _Stream:
         timestamp: Of the latest audio so far.
         next_timestamp: Where that audio ends; None when it was followed by something else.
         highest: Highest sequence number so far, unwrapped.
+        jitter: Interarrival jitter so far.
     """
 
     def __init__(self, first: RtpPacket, *, start: int) -> None:
@@ -173,7 +189,7 @@ class _Stream:
         self.highest = self._lowest = first.sequence
         self._seen: set[int] = set()
         self._transit: float | None = None
-        self._jitter = 0.0
+        self.jitter = 0.0
         self._reported = (0, 0)
         self._sender_report: tuple[int, float] | None = None
 
@@ -204,7 +220,7 @@ class _Stream:
         """
         transit = arrival * OPUS_CLOCK - timestamp
         if self._transit is not None:
-            self._jitter += (abs(transit - self._transit) - self._jitter) / 16
+            self.jitter += (abs(transit - self._transit) - self.jitter) / 16
         self._transit = transit
 
     def note_report(self, report: SenderReport, arrival: float) -> None:
@@ -232,7 +248,7 @@ class _Stream:
             ntp, arrival = self._sender_report
             lsr, dlsr = (ntp >> 16) & 0xFFFFFFFF, round((now - arrival) * 65536)
         return ReportBlock(
-            self.ssrc, self.lost, self.highest, self._fraction(), round(self._jitter), lsr, dlsr
+            self.ssrc, self.lost, self.highest, self._fraction(), round(self.jitter), lsr, dlsr
         )
 
     def _fraction(self) -> int:

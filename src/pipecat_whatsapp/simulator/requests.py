@@ -50,6 +50,7 @@ class GraphRequest:
         status: HTTP status of the answer; None when no answer was sent.
         error_code: Meta's code in the answer; None for a success.
         took: Seconds until it was answered, or dropped.
+        query: The URL's query.
         answer: The JSON object of the answer, be it that it was dropped; empty for a file.
     """
 
@@ -63,6 +64,7 @@ class GraphRequest:
     status: int | None
     error_code: int | None
     took: float = 0.0
+    query: Mapping[str, str] = field(default_factory=dict)
     answer: Json = field(default_factory=dict)
 
 
@@ -147,6 +149,7 @@ class Question:
             status=status,
             error_code=error_code,
             took=time.monotonic() - at,
+            query=self.query,
             answer=answer or {},
         )
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, rtcp_packet
 
+_CLOCK = 48_000
 _NTP_EPOCH = 2_208_988_800  # Seconds from 1900 to 1970.
 
 
@@ -57,6 +59,31 @@ class RtpStream:
         self.timestamp = (self.timestamp + units) & 0xFFFFFFFF
 
 
+@dataclass(frozen=True)
+class FarEnd:
+    """What the far end reports of our stream (RFC 3550 section 6.4.1).
+
+    Parameters:
+        loss: Share of packets lost since its last report, 0 to 1.
+        jitter: Interarrival jitter, s.
+        round_trip: Network round trip, s; None before it has had a report of ours.
+    """
+
+    loss: float
+    jitter: float
+    round_trip: float | None
+
+    @classmethod
+    def of(cls, block: ReportBlock, now: float) -> FarEnd:
+        """Read a report block that came now, Unix seconds."""
+        round_trip = None
+        if block.lsr:
+            passed = ((_ntp(now) >> 16) - block.lsr - block.dlsr) & 0xFFFFFFFF
+            # A clock that was set back makes it huge: nothing then.
+            round_trip = passed / 65536 if passed < 1 << 31 else None
+        return cls(block.fraction / 256, block.jitter / _CLOCK, round_trip)
+
+
 def sender_report(stream: RtpStream, now: float, blocks: Sequence[ReportBlock] = ()) -> bytes:
     """Write a sender report (RFC 3550 section 6.4.1).
 
@@ -65,10 +92,14 @@ def sender_report(stream: RtpStream, now: float, blocks: Sequence[ReportBlock] =
         now: Wall-clock time, Unix seconds.
         blocks: What we receive.
     """
-    ntp = int((now + _NTP_EPOCH) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
     counts = (stream.timestamp, stream.packets & 0xFFFFFFFF, stream.octets & 0xFFFFFFFF)
-    body = struct.pack("!IQIII", stream.ssrc, ntp, *counts)
+    body = struct.pack("!IQIII", stream.ssrc, _ntp(now), *counts)
     return rtcp_packet(200, len(blocks), body + b"".join(map(bytes, blocks)))
+
+
+def _ntp(now: float) -> int:
+    """Unix seconds as NTP time, 64 bits (RFC 3550 section 4)."""
+    return int((now + _NTP_EPOCH) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
 
 
 def bye(ssrc: int) -> bytes:

@@ -20,7 +20,14 @@ _ENDS = {
     "no media": "the phone gave up: the bot sent no media",
     "caller hung up": "the caller hung up",
     "user hung up": "the user hung up",
+    "declined": "the user declined",
+    "vanished": "the phone dropped off the network",
 }
+
+
+def end_in_words(reason: str) -> str:
+    """Who or what ended a call, after what `PhoneCall.ended` returned."""
+    return _ENDS.get(reason, reason)
 
 
 class Story:
@@ -102,7 +109,7 @@ class CallSummary:
             sound_seconds=recording.sound_seconds,
             received=recording.received,
             lost=recording.lost,
-            end=_ENDS.get(reason, reason),
+            end=end_in_words(reason),
             beginning=story.beginning,
         )
 

@@ -20,11 +20,14 @@ PACKET_TIME = 0.02
 
 _HANGOVER = 10  # Packet times of silence before DTX begins: 200 ms, as libopus has it.
 _COMFORT = 20  # Packet times between two packets during DTX: 400 ms, as libopus has it.
+_PATIENCE = 0.1  # Seconds until a microphone that sends nothing is taken to be off.
 _PAUSE = 5  # Packet times between two keys: RFC 4733 asks for 40 ms, a thumb takes longer.
 
 
 class Voice:
     """Sends one packet every 20 ms on the monotonic clock: keys first, then speech, else silence.
+
+    A real microphone (`relay`) sets the pace itself, and falls silent when nothing comes from it.
 
     Silence is real Opus-coded silence. With DTX it is sent for 200 ms, then one packet of it every
     400 ms (RFC 7587 section 3.1.3); speech is whatever has been queued, loud or not. A stalled
@@ -60,6 +63,7 @@ class Voice:
         self._on_tick = on_tick
         self._dtx = dtx
         self._silent = 0
+        self._relayed_at: float | None = None
         self._encoder = OpusEncoder()
         self._speech: deque[bytes] = deque()
         self._keys: deque[tuple[int, list[bytes]]] = deque()
@@ -94,14 +98,36 @@ class Voice:
             self._keys.extend(enumerate([*tone, *[[]] * _PAUSE]))
         return self.pressed + len(self._keys)
 
+    def relay(self, packet: bytes, units: int) -> None:
+        """Send what a real microphone took up, as it is; what is queued is sent in its place.
+
+        Args:
+            packet: An Opus packet.
+            units: Time since its packet before this one, RTP timestamp units.
+        """
+        was_live = self._is_live()
+        self._relayed_at = time.monotonic()
+        if self._keys or self._speech:
+            self._next()
+            return
+        if was_live:
+            self._stream.advance(units - FRAME_TICKS)
+        self._send(self._stream.packet(self.opus_pt, packet))
+        self._stream.advance(FRAME_TICKS)
+
     async def run(self) -> None:
         """Send until cancelled."""
         due = time.monotonic()
         for tick in itertools.count():
-            self._next()
+            if not self._is_live():
+                self._next()
             self._on_tick(tick)
             due = max(due + PACKET_TIME, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
+
+    def _is_live(self) -> bool:
+        at = self._relayed_at
+        return at is not None and time.monotonic() < at + _PATIENCE
 
     def _next(self) -> None:
         since, events = self._keys.popleft() if self._keys else (0, None)
