@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipecat_whatsapp.media.dtmf import tone_payloads
-from pipecat_whatsapp.media.rtp import RtpPacket, SenderReport, read_rtcp
+from pipecat_whatsapp.media.rtp import (
+    ReportBlock,
+    RtpPacket,
+    SenderReport,
+    read_rtcp,
+    receiver_report,
+)
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.phone_media import PhoneMedia
 from pipecat_whatsapp.simulator.rtp import RtpStream, bye, sender_report
@@ -84,3 +90,48 @@ async def test_what_is_no_rtp_is_not_heard(endpoint: LiteEndpoint) -> None:
     media = PhoneMedia(endpoint, dtx=False, on_change=lambda: changes.append(None))
     endpoint.on_rtp(b"\x80", 1.0)
     assert (media.recording.received, media.last_packet, changes) == (0, None, [])
+
+
+async def test_what_the_business_reports_of_the_phones_stream_is_kept(
+    endpoint: LiteEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(endpoint, "send_rtcp", sent.append)
+    ticked = asyncio.Event()
+    media = PhoneMedia(endpoint, dtx=False, on_change=ticked.set)
+    media.speak()
+    await ticked.wait()
+    await media.hush()
+    (ours,) = read_rtcp(sent[0])
+    assert isinstance(ours, SenderReport)
+    lsr = (ours.ntp >> 16) & 0xFFFFFFFF
+    blocks = [ReportBlock(ours.ssrc, 1, 9, 128, 480, lsr), ReportBlock(ours.ssrc ^ 1, 1, 9, 255)]
+    endpoint.on_rtcp(receiver_report(7, blocks))
+    assert media.far_end is not None
+    assert (media.far_end.loss, media.far_end.jitter) == (0.5, 0.01)
+    assert media.far_end.round_trip is not None
+
+
+async def test_a_microphone_is_silent_before_the_call_is_answered(
+    endpoint: LiteEndpoint,
+) -> None:
+    media = PhoneMedia(endpoint, dtx=False, on_change=lambda: None)
+    sent: list[RtpPacket] = []
+    media.on_sent = sent.append
+    media.relay(b"opus", 960)
+    assert sent == []
+    media.speak()
+    media.relay(b"opus", 960)
+    await media.hush()
+    assert b"opus" in [packet.payload for packet in sent]
+
+
+def test_the_businesss_audio_is_passed_on_and_its_keys_are_not(endpoint: LiteEndpoint) -> None:
+    media = PhoneMedia(endpoint, dtx=False, on_change=lambda: None)
+    media.start(ANSWER)
+    heard: list[RtpPacket] = []
+    media.on_heard = heard.append
+    packets = business_says("1", 126)
+    for packet in packets:
+        endpoint.on_rtp(bytes(packet), 1.0)
+    assert heard == [packet for packet in packets if packet.payload_type == 111]

@@ -165,3 +165,24 @@ def test_a_report_answers_the_last_report_of_the_same_stream() -> None:
     recording.note_report(SenderReport(1, 0xAAAABBBBCCCCDDDD, 0, 0, 0), 2.0)
     (block,) = recording.report(2.25)
     assert (block.lsr, block.dlsr) == (0xBBBBCCCC, 65536 // 4)
+
+
+def test_a_recording_tells_when_it_began_how_loud_it_is_and_how_even() -> None:
+    recording = Recording()
+    assert (recording.first_arrival, recording.first_sound, recording.take_peak()) == (
+        None,
+    ) * 2 + (0,)
+    silence, sound = packets(bytes(2 * FRAME_BYTES)), packets(tone(440, 0.2))
+    for index, packet in enumerate(
+        [*silence, *packets(tone(440, 0.2), sequence=2, timestamp=1920)]
+    ):
+        recording.add(packet, 5.0 + 0.02 * index)
+    assert recording.first_arrival == 5.0
+    assert recording.first_sound is not None
+    assert 5.04 <= recording.first_sound < 5.1
+    assert 6000 < recording.take_peak() < 12_000
+    assert recording.take_peak() == 0
+    assert recording.jitter < 0.001
+    late = replace(sound[0], sequence=12, timestamp=12 * 960)
+    recording.add(late, 5.0 + 0.02 * 12 + 0.16)
+    assert recording.jitter == pytest.approx(0.01, abs=0.001)

@@ -75,3 +75,58 @@ async def test_keys_are_sent_during_dtx() -> None:
     keys = [packet for packet in sent if packet.payload_type == 126]
     assert ticks(keys) == [40] * 7
     assert {packet.payload[0] for packet in keys} == {5}
+
+
+def live(*units: int) -> Callable[[Voice], None]:
+    """A microphone that sends packets this far apart."""
+
+    def relay(speaker: Voice) -> None:
+        for number, apart in enumerate(units):
+            speaker.relay(b"opus %d" % number, apart)
+
+    return relay
+
+
+async def test_a_microphone_is_passed_on_as_it_is_and_nothing_is_made_up_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(voice, "_PATIENCE", 600.0)
+    sent = await speak(100, dtx=False, script={40: live(960, 960, 960)})
+    assert [packet.payload for packet in sent[40:]] == [b"opus 0", b"opus 1", b"opus 2"]
+    assert ticks(sent) == list(range(43))
+    assert [packet.sequence for packet in sent[-3:]] == [
+        (65_530 + n) & 0xFFFF for n in (40, 41, 42)
+    ]
+
+
+async def test_a_pause_of_the_microphone_is_a_pause_of_the_timestamps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(voice, "_PATIENCE", 600.0)
+    sent = await speak(2, dtx=False, script={1: live(960, 2880, 960)})
+    assert ticks(sent) == [0, 1, 4, 5]
+
+
+async def test_silence_goes_on_when_the_microphone_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(voice, "_PATIENCE", 0.0)
+    sent = await speak(10, dtx=False, script={5: live(960)})
+    assert sent[5].payload == b"opus 0"
+    assert ticks(sent) == list(range(11))
+
+
+async def test_keys_take_the_place_of_the_microphone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voice, "_PATIENCE", 600.0)
+
+    def press_and_talk(speaker: Voice) -> None:
+        speaker.press("5", 2)
+        live(*[960] * 10)(speaker)
+
+    sent = await speak(20, dtx=False, script={3: press_and_talk})
+    keys = [packet for packet in sent if packet.payload_type == voice.DTMF_PT]
+    talk = [packet for packet in sent[3:] if packet.payload_type == voice.OPUS_PT]
+    assert keys
+    assert {packet.timestamp for packet in keys} == {(START + 3 * 960) & 0xFFFFFFFF}
+    assert b"opus 9" in {packet.payload for packet in talk}
+    assert b"opus 0" not in {packet.payload for packet in talk}
