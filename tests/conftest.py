@@ -14,7 +14,7 @@ from loguru import logger
 
 from pipecat_whatsapp.calls import adapter
 from pipecat_whatsapp.calls.call import CallReport
-from redis_server import free_port
+from ports import free_port
 
 if TYPE_CHECKING:
     from links import Link

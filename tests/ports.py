@@ -1,11 +1,24 @@
-"""UDP ports of loopback: which are free, which are taken, which a description names."""
+"""Ports of loopback: which are free, which are taken, which a description names."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import socket
 from collections.abc import Iterator
+
+PORTS = range(30_000, 32_000)
+"""Below what Linux gives away by itself, and beside the ports of simulated bots."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A TCP or UDP port that is likely to be free still when somebody binds it."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket(type=kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def free_ports(count: int) -> tuple[int, int]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from tempfile import TemporaryDirectory
@@ -14,8 +12,7 @@ from typing import Self
 
 import pytest
 
-PORTS = range(30_000, 32_000)
-"""Below what Linux gives away by itself, and beside the ports of simulated bots."""
+from ports import free_port
 
 PATIENCE = 30.0
 """Seconds until it answers, on however slow a machine."""
@@ -123,15 +120,6 @@ class RedisServer:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A TCP or UDP port that is likely to be free still when somebody binds it."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket(type=kind) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no port is free")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from conftest import until
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
-from redis_server import free_port
+from ports import free_port
 from terminal import Command, running
 from whatsapp_world import CLI, variables
 

@@ -25,7 +25,8 @@ from pipecat_whatsapp.calls.directory import Claim, Delivery, Holding, Peer, Sta
 from pipecat_whatsapp.calls.redis import RedisDirectory
 from pipecat_whatsapp.errors import ConfigError, DirectoryError
 from pipecat_whatsapp.meta.events import Direction
-from redis_server import RedisServer, free_port, redis_server
+from ports import free_port
+from redis_server import RedisServer, redis_server
 
 __all__ = ["redis_server"]
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -47,6 +46,7 @@ from pipecat_whatsapp.simulator.payloads import signature
 from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
+from ports import free_port
 
 PATIENCE = 60.0
 """Seconds for a process to start or to end, on however slow a machine."""
@@ -164,13 +164,6 @@ def environment(meta: SimulatedMeta | None) -> dict[str, str]:
             "WHATSAPP_GRAPH_URL": meta.graph_url,
         }
     return environ
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,8 @@ import pytest
 from conftest import until
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
-from redis_server import RedisServer, free_port, redis_server
+from ports import free_port
+from redis_server import RedisServer, redis_server
 from served import BOT, answered, caller, calls_of_two_processes, runs, serving
 from terminal import Outcome, run
 from whatsapp_world import CLI

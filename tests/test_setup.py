@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from dotenv import dotenv_values
 
 from pipecat_whatsapp.simulator.tokens import MESSAGING, Token
+from ports import free_port
 from stun_server import stun_server
 from terminal import Outcome, run, running
 from whatsapp_world import CLI, World, whatsapp_world
@@ -32,13 +32,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         for name in ("PHONE_NUMBER_ID", "WEBHOOK_VERIFICATION_TOKEN", "TOKEN", "APP_SECRET"):
             made.environ[f"WHATSAPP_{name}"] = ""
         yield made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 async def set_up(world: World, *options: object, port: int | None = None) -> Outcome:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipecat_whatsapp.simulator.graph import Account
-from redis_server import RedisServer, free_port, redis_server
+from ports import free_port
+from redis_server import RedisServer, redis_server
 from terminal import Command, run, running
 from whatsapp_world import CLI, variables
 

@@ -26,11 +26,11 @@ def bind(address: str, ports: range) -> socket.socket:
     """
     family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
     start = secrets.randbelow(len(ports))
-    for port in (*ports[start:], *ports[:start])[:MOST_TRIES]:
+    for step in range(min(len(ports), MOST_TRIES)):
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            sock.bind((address, port))
+            sock.bind((address, ports[(start + step) % len(ports)]))
         except OSError as error:
             sock.close()
             if error.errno != errno.EADDRINUSE:
