@@ -16,7 +16,9 @@ from pipecat_whatsapp.calls import exchange
 from pipecat_whatsapp.calls.bot import Accept
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import Standing
+from pipecat_whatsapp.calls.letters import Forwarded, seal
 from pipecat_whatsapp.calls.memory import MAX_WAITING, Board, MemoryDirectory
+from pipecat_whatsapp.calls.neighbours import BALANCE
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.meta.events import CallConnect, Direction, User
@@ -332,6 +334,26 @@ async def test_without_room_anywhere_a_call_is_rejected_once(
         assert [missed for member in members for missed in member.missed] == [call.id]
 
 
+async def test_who_was_chosen_takes_the_call_though_another_has_less_to_do(
+    whatsapp: WhatsApp,
+) -> None:
+    """Whoever chose may know more."""
+    board = Board()
+    async with Deployment(whatsapp, lambda node: MemoryDirectory(node, board)) as deployment:
+        busy, idle = await deployment.add(), await deployment.add()
+        deployment.route(busy)
+        await asyncio.gather(*(c.answered() for c in await dial_many(whatsapp, BALANCE)))
+        assert len(busy.calls) == BALANCE
+        await deployment.acquainted()
+        whatsapp.meta.faults.hold()
+        caller = User(user_id="DE.99")
+        call = await (await whatsapp.phone(caller)).dial()
+        letter = seal(Forwarded(_connect(whatsapp, call, caller), hops=1), Account().app_secret)
+        assert await MemoryDirectory("elsewhere", board).send(busy.node, letter)
+        await call.answered()
+        assert (len(busy.calls), idle.calls) == (BALANCE + 1, [])
+
+
 async def test_a_call_is_not_handed_on_for_ever(
     whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +482,13 @@ async def test_a_flood_of_ends_of_unknown_calls_leaves_little(
         assert member.log.webhooks.count(("CallTerminate", "over")) == 10_000
         assert len(board.parked) <= MAX_WAITING
         assert (member.log.began, member.offered) == ([], [])
+
+
+def _connect(whatsapp: WhatsApp, call: PhoneCall, user: User) -> bytes:
+    assert call.offer_sdp is not None
+    account, facts = whatsapp.meta.account, payloads.CallFacts(call.id, user, Direction.INBOUND)
+    told = payloads.connect(account, facts, call.offer_sdp, timestamp=int(time.time()))
+    return payloads.serialise(payloads.envelope(account, [{"field": "calls", "value": told}]))
 
 
 def _terminates(whatsapp: WhatsApp, numbers: Iterable[int]) -> bytes:
