@@ -16,6 +16,7 @@ from typing import Protocol
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
+from pipecat_whatsapp.simulator.listening import Listener
 from pipecat_whatsapp.simulator.media_rules import MediaRules, MediaWatch
 from pipecat_whatsapp.simulator.phone_media import PhoneMedia
 from pipecat_whatsapp.simulator.recording import Recording
@@ -84,6 +85,7 @@ class PhoneCall:
         self.media = PhoneMedia(endpoint, dtx=dtx, on_change=self._change)
         self.recording = self.media.recording
         self._voice = self.media.voice
+        self._listener = Listener(self.recording)
         self._watch = MediaWatch(
             rules, last_packet=lambda: self.media.last_packet, on_silence=self._give_up
         )
@@ -182,6 +184,26 @@ class PhoneCall:
         """
         end = self._voice.say(wav if isinstance(wav, bytes) else read_wav(wav))
         await self._until(lambda: self._voice.spoken >= end, None)
+
+    async def hears(self, wav: str | Path | bytes, timeout: float = 10.0) -> bool:  # noqa: ASYNC109
+        """Wait for a recorded sound, in what was heard since this last found one.
+
+        It is known by how its spectrum changes, so that Opus, loss and level do not matter, but
+        every word must have been said as it is recorded, from the first to the last.
+
+        Args:
+            wav: A 16-bit mono WAV file, or PCM: 16-bit mono at 16000 Hz.
+            timeout: How long to wait, s.
+
+        Returns:
+            Whether it was heard, before the time was over and before the call was.
+
+        Raises:
+            ValueError: The file is not 16-bit mono, or all silence.
+            OSError: The file cannot be read.
+        """
+        wanted = wav if isinstance(wav, bytes) else read_wav(wav)
+        return await self._listener.hears(wanted, timeout=timeout, is_over=lambda: self.is_over)
 
     async def press(self, keys: str, tone: float = 0.1) -> None:
         """Press keys, one after the other (RFC 4733); returns when all have been sent.

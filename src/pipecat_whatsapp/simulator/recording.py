@@ -5,6 +5,8 @@ Sound is as in `sound`. Timestamps are those of Opus: 48000 Hz units, here unwra
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from pipecat_whatsapp.simulator.sound import (
 )
 
 _LONGEST_JUMP = 60 * OPUS_CLOCK
+_RUN_UP = OPUS_CLOCK // 10  # What is decoded before a stretch: 80 ms settle Opus (RFC 7845).
 
 
 class Recording:
@@ -86,14 +89,20 @@ class Recording:
     @property
     def pcm(self) -> bytes:
         """All that was heard so far, from the first packet on."""
-        start = min(self._packets, default=0)
-        timeline = np.zeros(self._end - start, np.int16)
-        decoder = OpusDecoder()
-        # Decoded anew and in order: Opus carries state from packet to packet.
-        for position, packet in sorted(self._packets.items()):
-            samples = decoder.decode(packet)[: self._end - position]
-            timeline[position - start :][: len(samples)] = samples
-        return resample(timeline.tobytes(), OPUS_CLOCK, RATE)
+        return self.stretch(0.0)()
+
+    def stretch(self, since: float) -> Callable[[], bytes]:
+        """What has been heard from a time on, still to be decoded.
+
+        Args:
+            since: Seconds since the first packet.
+
+        Returns:
+            A function that decodes it, be it in another thread.
+        """
+        start = min(self._packets, default=0) + int(since * OPUS_CLOCK)
+        packets = sorted(self._packets.items())
+        return partial(_decoded, packets, min(start, self._end), self._end)
 
     def save(self, path: str | Path) -> None:
         """Write what was heard as a WAV file.
@@ -165,6 +174,18 @@ class Recording:
         if peak > SOUND_LEVEL:
             self.sound_seconds += len(samples) / OPUS_CLOCK
             self.first_sound = arrival if self.first_sound is None else self.first_sound
+
+
+def _decoded(packets: list[tuple[int, bytes]], start: int, end: int) -> bytes:
+    """What lies between two positions, decoded in order: Opus carries state along."""
+    timeline = np.zeros(end - start, np.int16)
+    decoder = OpusDecoder()
+    for position, packet in packets:
+        if position < start - _RUN_UP:
+            continue
+        samples = decoder.decode(packet)[max(0, start - position) : end - position]
+        timeline[max(0, position - start) :][: len(samples)] = samples
+    return resample(timeline.tobytes(), OPUS_CLOCK, RATE)
 
 
 class _Stream:

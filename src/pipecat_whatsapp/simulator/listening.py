@@ -1,0 +1,72 @@
+"""Waits for recorded sounds in what a phone hears, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from pipecat_whatsapp.simulator.matching import Match, find
+from pipecat_whatsapp.simulator.recording import Recording
+from pipecat_whatsapp.simulator.sound import RATE
+
+_PAUSE = 0.5  # Seconds between two looks: each costs as much as some packets do.
+_MARGIN = 0.5  # Seconds that are looked at again, before where a sound may still begin.
+
+
+class Listener:
+    """Listens to what a phone hears.
+
+    Args:
+        recording: What it hears.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._since = 0.0
+
+    async def hears(
+        self,
+        wanted: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        is_over: Callable[[], bool],
+    ) -> bool:
+        """Wait for a sound, in all that was heard since the end of the one that was found last.
+
+        Args:
+            wanted: The sound, PCM as `sound` has it.
+            timeout: How long to wait, s.
+            is_over: Whether nothing more will be heard.
+
+        Returns:
+            Whether it was heard, before the time was over and before all was.
+
+        Raises:
+            ValueError: It is all silence.
+        """
+        deadline = time.monotonic() + timeout
+        since, length = self._since, len(wanted) / 2 / RATE
+        while True:
+            is_last = is_over() or time.monotonic() >= deadline
+            duration, match = await self._look(since, wanted)
+            if match is not None:
+                self._since = since + match.end
+                return True
+            if is_last:
+                return False
+            since = max(since, since + duration - length - _MARGIN)
+            await asyncio.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
+
+    async def _look(self, since: float, wanted: bytes) -> tuple[float, Match | None]:
+        """How much was heard from a time on, s, and where in it the sound is.
+
+        It is done in another thread, because the phone must go on speaking meanwhile.
+        """
+        decode = self._recording.stretch(since)
+
+        def look() -> tuple[float, Match | None]:
+            heard = decode()
+            return len(heard) / 2 / RATE, find(heard, wanted)
+
+        return await asyncio.to_thread(look)
