@@ -95,6 +95,8 @@ export class CallFlow {
     this.#ordered = true;
     this.#confirmed = true;
     if (message.state === "ended") this.#close();
+    // The bot was faster than the user, who was about to call.
+    if (message.state === "ringing") this.#attempt += 1;
     if (message.state !== this.#state.phase) this.#become(message.state, message.text ?? "");
   }
 

@@ -9,6 +9,9 @@ const MOST_POINTS = 300;
 /** Seconds that a curve shows at least. */
 const SHORTEST = 15;
 
+/** Seconds without a value that a line still bridges: the browser tells less often than the bot. */
+const LONGEST_GAP = 3;
+
 /** The side of the square in which curves are drawn, before it is stretched. */
 const SIDE = 100;
 
@@ -200,21 +203,17 @@ function thinned(samples, key) {
  * @param {import("./types.js").Sample[]} samples
  * @param {string} key
  * @param {{low: number, top: number, span: number}} scale
- * @returns {string} SVG path data, with a gap where nothing is known.
+ * @returns {string} SVG path data, with a gap where nothing is known for long.
  */
 function pathOf(samples, key, { low, top, span }) {
-  let command = "M";
   let path = "";
-  for (const sample of samples) {
-    const value = sample[key];
-    if (value === null) {
-      command = "M";
-      continue;
-    }
-    const x = (sample.at / span) * SIDE;
+  let before = -Infinity;
+  for (const { at, [key]: value } of samples) {
+    if (value === null) continue;
+    const x = (at / span) * SIDE;
     const y = SIDE - ((Math.max(low, value) - low) / (top - low)) * SIDE;
-    path += `${command}${x.toFixed(2)} ${y.toFixed(2)}`;
-    command = "L";
+    path += `${at - before > LONGEST_GAP ? "M" : "L"}${x.toFixed(2)} ${y.toFixed(2)}`;
+    before = at;
   }
   return path;
 }

@@ -17,7 +17,8 @@ export class InspectorView {
   #live = null;
   /** @type {import("./types.js").SavedCall | null} What is shown in place of the live one. */
   #saved = null;
-  /** @type {string[]} */
+  #inCall = false;
+  /** @type {string[]} The addresses of the saved call's sound. */
   #blobs = [];
   #onTrouble;
 
@@ -36,6 +37,12 @@ export class InspectorView {
   begin(record) {
     this.#live = record;
     if (this.#saved === null) this.#showRecord(record);
+  }
+
+  /** @param {boolean} inCall Whether the live call goes on: it cannot be saved before its end. */
+  setInCall(inCall) {
+    this.#inCall = inCall;
+    this.#showSaveLink();
   }
 
   /**
@@ -97,7 +104,7 @@ export class InspectorView {
 
   #showSaveLink() {
     const link = byId("save-call");
-    link.hidden = this.#live === null || this.#saved !== null;
+    link.hidden = this.#live === null || this.#saved !== null || this.#inCall;
     if (this.#live !== null) link.href = `/calls/${encodeURIComponent(this.#live.id)}.json`;
   }
 

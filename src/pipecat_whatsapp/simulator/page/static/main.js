@@ -35,6 +35,7 @@ const call = new CallFlow(send, media, (state) => {
   phone.show(state);
   keypad.use(state.phase === "answered");
   controls.useTerminate(call.busy);
+  inspector.setInCall(call.busy);
 });
 
 const phone = new PhoneView({

@@ -114,7 +114,8 @@ export class PhoneView {
   /** @param {import("./call_flow.js").CallState} state */
   #enterPhase({ phase, text }) {
     byId("phone").dataset.phase = phase;
-    byId("call-words").textContent = text ? `${WORDS[phase]}: ${text}` : WORDS[phase];
+    const why = phase === "ended" && text !== "" ? `: ${text}` : "";
+    byId("call-words").textContent = WORDS[phase] + why;
     byId("heard-keys").hidden = true;
     byId("heard-keys").textContent = "";
     this.#showTime();
