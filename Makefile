@@ -4,6 +4,7 @@
 #   make demo ARGS=--stay      keep it running, and call again from another terminal
 #   make test                  all tests
 #   make lint                  linters and types
+#   make docs                  the documentation's site, built into build/site
 #   make bench                 measurements beside pipecat's in-tree client, drawn into build/bench
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 BENCH := build/bench
 ARGS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 $(VENV)/.ready: pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
@@ -30,6 +31,14 @@ $(VENV)/.bench: $(VENV)/.ready
 	fi
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.ready
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(VENV) -e '.[docs]'; \
+	else \
+		$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[docs]'; \
+	fi
+	@touch $@
+
 demo: $(VENV)/.ready
 	@$(BIN)/pipecat-whatsapp demo $(ARGS)
 
@@ -41,6 +50,11 @@ lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	@$(BIN)/python docs/tools/draw_life.py
+	@$(BIN)/python docs/tools/list_commands.py
+	@$(BIN)/mkdocs build --quiet --strict --clean $(ARGS)
 
 bench: $(VENV)/.bench
 	@mkdir -p $(BENCH)
