@@ -31,6 +31,7 @@ class CallBridge:
     Parameters:
         caller: The end in the pipeline of the caller.
         colleague: The end in the pipeline of whoever the caller is handed over to.
+        is_open: Whether the two hear each other.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ __all__ = ["BusinessHours", "Hours", "Weekday", "during", "route", "screen"]
 
 
 class Weekday(IntEnum):
-    """A day of the week, numbered as `datetime.weekday()` does."""
+    """A day of the week, `MONDAY` to `SUNDAY`, numbered as `datetime.weekday()` does."""
 
     MONDAY = 0
     TUESDAY = 1

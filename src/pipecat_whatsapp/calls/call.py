@@ -110,9 +110,16 @@ class Call:
         biz_opaque_callback_data: What is attached to the call.
 
     Attributes:
+        id: The call's id; empty until Meta has taken a call of ours.
+        state: Where it stands.
+        steps: What has happened, in order.
         began_at: When it began here, Unix seconds.
         is_admitted: Whether it has its place among those that may run at one time.
         ice_up_after: When ICE was up, seconds since its beginning; None before.
+        cause: Why it ended; None before.
+        detail: More words on the cause, empty when there are none.
+        terminate: Meta's own account of the end; None before, and where ours came first.
+        quality: How it sounds, renewed every second.
     """
 
     def __init__(

@@ -159,6 +159,7 @@ class CallTerminate(CallEvent):
 
     Parameters:
         direction: Who placed the call, None when Meta did not say.
+        user: The WhatsApp user on the other side.
         status: Meta's status in upper case ("COMPLETED", "FAILED"). Does not say "answered".
         start_time: When the call was picked up; None when it never was.
         end_time: When it ended; None when it never was picked up.
@@ -308,7 +309,11 @@ class MessageStatus(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsUpdate(Event):
-    """The calling settings of a number changed; `calling` is as GET /settings returns it."""
+    """The calling settings of a number changed.
+
+    Parameters:
+        calling: The settings, as GET /settings returns them.
+    """
 
     calling: Raw = field(default_factory=dict)
 
@@ -332,7 +337,11 @@ class AccountUpdate(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorNotice(Event):
-    """Errors that belong to no single call or message, such as 131044 (no payment method)."""
+    """Errors that belong to no single call or message, such as 131044 (no payment method).
+
+    Parameters:
+        errors: What is wrong.
+    """
 
     errors: tuple[MetaErrorInfo, ...] = ()
 
