@@ -54,7 +54,7 @@ lint: $(VENV)/.ready
 docs: $(VENV)/.docs
 	@$(BIN)/python docs/tools/draw_life.py
 	@$(BIN)/python docs/tools/list_commands.py
-	@$(BIN)/mkdocs build --quiet --strict --clean $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean $(ARGS)
 
 bench: $(VENV)/.bench
 	@mkdir -p $(BENCH)

@@ -66,12 +66,12 @@ def _option(option: Any) -> str:
     names = ", ".join(option.opts)
     if option.is_flag:
         return names
-    return f"{names} {option.metavar or option.type.name.split()[0].upper()}"
+    return f"{names} {option.metavar or option.name.upper()}"
 
 
 def _default(parameter: Any) -> str:
     value = parameter.default
-    if value is None or value is False or value == "":
+    if value is None or value is False or value in ("", ()):
         return ""
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
