@@ -23,9 +23,6 @@ DOCS = "docs"
 PROJECT = "project"
 """Where in the site the pages stand that are made of files outside of `docs/`."""
 
-PROJECT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md")
-"""Those that are made whether or not another page links to them."""
-
 LANGUAGES = {".py": "python", ".sh": "sh", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 # Of mkdocs' own tree: what is logged there counts in a strict build.
@@ -38,10 +35,10 @@ _FROM_ELSEWHERE = re.compile(
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Make pages of files outside of `docs/`, and of those that these link to."""
+    """Make pages of the project's own, of other files that pages link to, and of their links'."""
     from mkdocs.structure.files import File
 
-    waiting = [name for name in PROJECT_PAGES if (ROOT / name).is_file()]
+    waiting = [path.name for path in ROOT.glob("*.md")]
     for file in files.documentation_pages():
         waiting += _leaving(f"{DOCS}/{file.src_uri}", file.content_string)
     made: set[str] = set()

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["WhatsAppRunnerArguments", "create_transport", "main", "whatsapp_router"]
 
 StartHook: TypeAlias = Callable[[WebhookAdapter], Coroutine[Any, Any, None]]
+"""Runs beside the calls from the start on."""
+
 _SignalHandler: TypeAlias = Callable[[int, FrameType | None], object]
 
 

@@ -15,8 +15,13 @@ from pipecat_whatsapp.meta.events import ErrorNotice, Event, MetaErrorInfo, Unkn
 from pipecat_whatsapp.meta.graph_errors import advice_for
 
 WebhookEventHook: TypeAlias = Callable[[Event], Awaitable[None]]
+"""Given every event that is no call's business."""
+
 CallEndedHook: TypeAlias = Callable[[CallReport], Awaitable[None]]
+"""Given the report of every call."""
+
 MissedCallHook: TypeAlias = Callable[[Call, Contact], Awaitable[None]]
+"""Told of every user's call that was not answered, unless it was held back."""
 
 
 @dataclass(frozen=True, kw_only=True)
