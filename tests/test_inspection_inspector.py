@@ -130,7 +130,8 @@ async def test_the_line_is_measured_both_ways(
         )
 
     def max_of(name: str) -> float:
-        return max(getattr(sample, name) for sample in record.samples)
+        values: list[float] = [getattr(sample, name) for sample in record.samples]
+        return max(values)
 
     await until(is_measured)
     watched.note_concealed(0.25)

@@ -44,11 +44,6 @@ class MetaCall(Protocol):
     """A call as Meta's side knows it."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether the call has ended."""
-        return self._reason is not None
-
-    @property
     def id(self) -> str:
         """The call id ("wacid....")."""
 
