@@ -51,6 +51,13 @@ def test_links_lead_somewhere(page: str) -> None:
             assert place in markdown_pages.places(text), f"{page}: {link} has no such heading"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_what_belongs_to_a_list_is_read_so_everywhere(page: str) -> None:
+    """Python's Markdown wants four spaces, where GitHub does with fewer."""
+    text = markdown_pages.FENCED.sub(r"\g<indent>```", PAGES[page])
+    assert not re.findall(r"^ {1,3}(?:[-*] |\d+\. |```).*|(?<=\n\n) {1,3}\S.*", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("block", each_block("python"))
 def test_python_is_python_and_finds_what_it_imports(block: str) -> None:
     code = ast.parse(block)

@@ -156,13 +156,14 @@ def draw(life: Life) -> str:
 
 
 def _words(life: Life, signals: Sequence[Signal], actions: Sequence[Action]) -> str:
-    happened = ", ".join(_name(life, signal) for signal in signals)
-    return ": ".join(filter(None, [happened, ", ".join(action.value for action in actions)]))
+    happened = [_name(life, signal) for signal in signals]
+    done = [str(action.value) for action in actions]
+    return ": ".join(", ".join(words) for words in (happened, done) if words)
 
 
 def _name(life: Life, signal: Signal) -> str:
     if signal is not Signal.PREPARED:
-        return signal.value
+        return str(signal.value)
     return " + ".join(each.value for each in Signal if each in life.preparations)
 
 
