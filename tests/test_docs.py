@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -67,11 +66,6 @@ def test_python_is_python_and_finds_what_it_imports(block: str) -> None:
             module = importlib.import_module(node.module or "")
             for alias in node.names:
                 assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
-
-
-@pytest.mark.parametrize("block", each_block("json"))
-def test_json_is_json(block: str) -> None:
-    json.loads(block)
 
 
 @pytest.mark.parametrize("block", each_block("toml"))
