@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import socket
 import sys
 from pathlib import Path
@@ -9,42 +8,33 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pipecat.frames.frames import Frame, FunctionCallFromLLM, LLMContextFrame
+from pipecat.frames.frames import (
+    Frame,
+    FunctionCallFromLLM,
+    InputAudioRawFrame,
+    LLMContextFrame,
+    TTSAudioRawFrame,
+)
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.llm_service import LLMService
 
 from bots import PlainBot
+from example_files import EXAMPLES, SOUNDS, hears, load
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.demo import QUESTION
 from pipecat_whatsapp.simulator.graph import SimulatedMeta, SubscriptionError
-from pipecat_whatsapp.simulator.phone import ADA, Phone, PhoneCall
+from pipecat_whatsapp.simulator.phone import ADA, Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
-from recordings import MOSTLY, heard, share_found
+from pipecat_whatsapp.simulator.sound import RATE, read_wav
+from recordings import MOSTLY, share_found
 from terminal import run, running
 from whatsapp_world import variables
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-SOUNDS = EXAMPLES / "sounds"
 PATIENCE = 60.0
 BEN = User(phone="4915550003333", user_id="DE.900000000000000002", name="Ben")
 KEYS = ("DEEPGRAM_API_KEY", "OPENAI_API_KEY", "CARTESIA_API_KEY")
-
-
-def load(name: str) -> Any:
-    """An example as a module."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-async def hears(call: PhoneCall, name: str) -> None:
-    """Wait until a recorded sentence has been heard."""
-    await heard(SOUNDS / f"{name}.wav", lambda: call.recording.pcm)
 
 
 async def test_echo_says_back_what_it_hears(tmp_path: Path) -> None:
@@ -148,11 +138,17 @@ async def test_the_simulated_user_has_an_ordinary_telephone() -> None:
     assert "0 to 9, * and #" in outcome.complaint
 
 
-@pytest.mark.parametrize("missing", KEYS)
-@pytest.mark.parametrize("example", ["voice agent", "receptionist"])
+@pytest.mark.parametrize(
+    ("example", "missing"),
+    [
+        *((example, key) for example in ("voice agent", "receptionist") for key in KEYS),
+        ("speech-to-speech agent", "OPENAI_API_KEY"),
+    ],
+)
 async def test_an_example_names_a_missing_key(example: str, missing: str) -> None:
     environment = {**dict.fromkeys(KEYS, "x"), missing: "", "PYTHON_DOTENV_DISABLED": "1"}
-    script = EXAMPLES / f"{example.replace(' ', '_')}.py"
+    name = {"speech-to-speech agent": "speech_to_speech"}.get(example, example.replace(" ", "_"))
+    script = EXAMPLES / f"{name}.py"
     outcome = await run(script, "-t", "whatsapp", environment=environment)
     assert outcome.code == 1
     assert outcome.complaint.splitlines()[-1] == (
@@ -264,3 +260,46 @@ async def test_who_calls_outside_business_hours_is_told_when_to_call(
     call = await phone.dial()
     assert await call.ended() == "rejected"
     assert "weekdays from 9" in (await phone.message(PATIENCE)).text
+
+
+class Realtime(LLMService):
+    """Stands for a model that hears and speaks: greets when asked to, and says all back."""
+
+    Settings = SimpleNamespace
+    rates: set[int]
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame):
+            self.rates.add(frame.sample_rate)
+            await self.push_frame(speech(frame.audio, frame.sample_rate))
+        elif isinstance(frame, LLMContextFrame):
+            message: Any = frame.context.get_messages()[-1]
+            assert message["role"] == "developer"
+            await self.push_frame(speech(read_wav(SOUNDS / "menu.wav"), RATE))
+        else:
+            await self.push_frame(frame, direction)
+
+
+def speech(audio: bytes, rate: int) -> TTSAudioRawFrame:
+    return TTSAudioRawFrame(audio, rate, 1)
+
+
+async def test_the_model_that_speaks_hears_sound_at_its_own_rate(
+    whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHON_DOTENV_DISABLED", "1")
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    monkeypatch.setattr(Realtime, "rates", set(), raising=False)
+    stand_in = SimpleNamespace(OpenAIRealtimeLLMService=Realtime)
+    monkeypatch.setitem(sys.modules, "pipecat.services.openai.realtime.llm", stand_in)
+    await whatsapp.serve(load("speech_to_speech").bot)
+    call = await phone.dial()
+    await hears(call, "menu")
+    await call.say(SOUNDS / "hours.wav")
+    await hears(call, "hours")
+    assert Realtime.rates == {24_000}
+    await call.hang_up()
