@@ -100,7 +100,7 @@ export class ChatView {
     const bubble = element("li", { class: `bubble ${from}` },
       element("span", { class: "visually-hidden" }, `${sender}: `),
       words,
-      element("time", {}, time));
+      element("span", { class: "time" }, time));
     this.#append(bubble);
     return bubble;
   }
