@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aiortc_business import tone
+from pipecat_whatsapp.media.rtp import RtpPacket
+from pipecat_whatsapp.simulator.demo import FOLDER
+from pipecat_whatsapp.simulator.listening import Listener
+from pipecat_whatsapp.simulator.matching import find
+from pipecat_whatsapp.simulator.network import Network, NetworkConditions, Way
+from pipecat_whatsapp.simulator.recording import Recording
+from pipecat_whatsapp.simulator.sound import FRAME_BYTES, RATE, OpusEncoder, read_wav, resample
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "sounds"
+FILES = sorted([*EXAMPLES.glob("*.wav"), *FOLDER.glob("*.wav")])
+SOUNDS = {file.stem: read_wav(file) for file in FILES}
+PAUSE = bytes(2 * RATE // 2)
+LOSS = 0.1
+
+
+def packets(pcm: bytes) -> list[RtpPacket]:
+    encoder, size = OpusEncoder(), FRAME_BYTES
+    frames = [pcm[at : at + size] for at in range(0, len(pcm), size)]
+    return [RtpPacket(111, i, 960 * i, 1, encoder.encode(pcm)) for i, pcm in enumerate(frames)]
+
+
+def feed(heard: Recording, packets: Iterable[RtpPacket]) -> None:
+    for packet in packets:
+        heard.add(packet, 0.02 * packet.sequence)
+
+
+def recording(pcm: bytes, *, loss: float = 0.0, seed: int = 1) -> Recording:
+    """What a phone hears of a sound: through Opus, with packets missing."""
+    network, heard = Network(NetworkConditions(loss=loss), seed), Recording()
+    feed(heard, (packet for packet in packets(pcm) if network.plan(Way.TO_PHONE)))
+    return heard
+
+
+@cache
+def heard(*parts: bytes, loss: float = 0.0) -> bytes:
+    """Sounds with pauses around each, as a phone hears them."""
+    return recording(PAUSE.join([b"", *parts, b""]), loss=loss).pcm
+
+
+def louder(pcm: bytes, decibels: float) -> bytes:
+    samples = np.frombuffer(pcm, np.int16) * 10 ** (decibels / 20)
+    return samples.clip(-32768, 32767).astype(np.int16).tobytes()
+
+
+def seconds(pcm: bytes) -> float:
+    return len(pcm) / 2 / RATE
+
+
+def others(name: str) -> Iterable[bytes]:
+    """All other sounds: of the same voice."""
+    return (pcm for other, pcm in SOUNDS.items() if other != name)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_each_sound_is_found_among_the_others_where_it_is(name: str) -> None:
+    rest = list(others(name))
+    match = find(heard(*rest[:3], SOUNDS[name], *rest[3:]), SOUNDS[name])
+    assert match is not None
+    # The silence within the files is not looked for.
+    begin = 4 * seconds(PAUSE) + sum(map(seconds, rest[:3]))
+    assert begin - 0.05 < match.at < begin + seconds(SOUNDS[name]) / 2
+    assert match.at < match.end < begin + seconds(SOUNDS[name]) + 0.05
+    assert match.score > 0.9
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_no_sound_is_found_among_others_of_the_same_voice(name: str) -> None:
+    assert find(heard(*others(name)), SOUNDS[name]) is None
+
+
+@pytest.mark.parametrize("decibels", [-12, 6])
+@pytest.mark.parametrize("name", SOUNDS)
+def test_neither_loss_nor_level_nor_noise_matters(name: str, decibels: float) -> None:
+    noise = np.random.default_rng(1).normal(0, 30, len(SOUNDS[name]) // 2).astype(np.int16)
+    loud = np.frombuffer(louder(SOUNDS[name], decibels), np.int16)
+    noisy = (loud.astype(np.int32) + noise).clip(-32768, 32767).astype(np.int16).tobytes()
+    assert find(heard(noisy, loss=LOSS), SOUNDS[name]) is not None
+    silent = heard(*(louder(other, decibels) for other in others(name)), loss=LOSS)
+    assert find(silent, SOUNDS[name]) is None
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_a_busy_machine_that_speaks_with_pauses_does_not_matter(name: str) -> None:
+    pause, size = bytes(RATE // 2), 2 * int(1.3 * RATE)
+    parts = [SOUNDS[name][at : at + size] for at in range(0, len(SOUNDS[name]), size)]
+    match = find(heard(pause.join(parts), loss=0.03), SOUNDS[name])
+    assert match is not None
+    assert match.end - match.at > seconds(SOUNDS[name]) - 0.7 + seconds(pause) * (len(parts) - 1)
+
+
+@pytest.mark.parametrize("rate", [RATE - 16, RATE + 16])
+def test_a_clock_that_drifts_does_not_matter(rate: int) -> None:
+    assert find(heard(resample(SOUNDS["menu"], rate, RATE)), SOUNDS["menu"]) is not None
+
+
+def words(length: float) -> Iterable[tuple[str, bytes]]:
+    """Loud pieces of all sounds."""
+    size = 2 * int(length * RATE)
+    for name, pcm in SOUNDS.items():
+        for at in range(0, len(pcm) - size, 4 * size):
+            piece = pcm[at : at + size]
+            if np.mean(np.abs(np.frombuffer(piece, np.int16).astype(int)) > 1000) > 0.3:
+                yield name, piece
+
+
+@pytest.mark.parametrize("length", [0.3, 0.5, 0.8])
+def test_a_word_is_enough_to_know_which_sound_was_heard(length: float) -> None:
+    lines = {name: heard(pcm, loss=0.02) for name, pcm in SOUNDS.items()}
+    pieces = list(words(length))
+    assert all(find(lines[name], piece) for name, piece in pieces)
+    elsewhere = [find(lines[o], piece) for name, piece in pieces for o in SOUNDS if o != name]
+    # Some words are said in several of them.
+    assert sum(found is None for found in elsewhere) > 0.9 * len(elsewhere)
+
+
+def test_silence_around_the_sound_that_is_wanted_does_not_count() -> None:
+    wanted = bytes(3 * 2 * RATE) + SOUNDS["farewell"] + bytes(2 * 2 * RATE)
+    match = find(heard(SOUNDS["farewell"]), wanted)
+    assert match is not None
+    assert match == find(heard(SOUNDS["farewell"]), SOUNDS["farewell"])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_sound_that_breaks_off_was_not_heard(share: float) -> None:
+    for pcm in SOUNDS.values():
+        said = pcm[: int(len(pcm) * share) // 2 * 2]
+        assert find(heard(said, bytes(20 * RATE)), pcm) is None
+
+
+def test_a_steady_tone_is_found_too() -> None:
+    line = heard(SOUNDS["hours"], tone(440, 0.5), SOUNDS["menu"])
+    match = find(line, tone(440, 0.5))
+    assert match is not None
+    assert match.at == pytest.approx(2 * seconds(PAUSE) + seconds(SOUNDS["hours"]), abs=0.05)
+    assert find(line, tone(1000, 0.5)) is None
+
+
+def test_of_several_places_the_first_one_is_found() -> None:
+    match = find(heard(*[SOUNDS["goodbye"]] * 3), SOUNDS["goodbye"])
+    assert match is not None
+    assert match.end < seconds(PAUSE) + seconds(SOUNDS["goodbye"]) + 0.05
+
+
+@pytest.mark.parametrize("line", [b"", bytes(2), bytes(2 * RATE), bytes(20 * RATE)])
+def test_nothing_is_found_where_nothing_was_heard(line: bytes) -> None:
+    assert find(line, SOUNDS["question"]) is None
+    assert find(line, tone(440, 0.5)) is None
+
+
+def test_all_of_what_was_heard_may_be_the_sound() -> None:
+    match = find(SOUNDS["question"], SOUNDS["question"])
+    assert match is not None
+    assert match.score == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("wanted", [b"", bytes(2 * RATE), louder(tone(440, 1.0), -60)])
+def test_silence_is_nothing_to_look_for(wanted: bytes) -> None:
+    with pytest.raises(ValueError, match="no sound to look for"):
+        find(SOUNDS["question"], wanted)
+
+
+# Listening
+
+
+def halves(pcm: bytes) -> tuple[list[RtpPacket], list[RtpPacket]]:
+    """The packets of a sound, in two parts."""
+    sent = packets(pcm)
+    return sent[: len(sent) // 2], sent[len(sent) // 2 :]
+
+
+async def listens(listener: Listener, name: str) -> bool:
+    return await listener.hears(SOUNDS[name], timeout=0, is_over=lambda: False)
+
+
+async def test_a_listener_finds_sounds_in_their_order() -> None:
+    names = ["goodbye", "hours", "goodbye"]
+    listener = Listener(recording(PAUSE.join(SOUNDS[name] for name in names)))
+    assert await listens(listener, "hours")
+    assert await listens(listener, "goodbye")
+    assert not await listens(listener, "goodbye")
+    assert not await listens(listener, "hours")
+
+
+async def test_a_listener_that_did_not_find_one_sound_finds_another_before() -> None:
+    listener = Listener(recording(SOUNDS["hours"] + PAUSE))
+    assert not await listens(listener, "menu")
+    assert await listens(listener, "hours")
+
+
+async def test_a_listener_waits_until_all_of_a_sound_was_heard() -> None:
+    first, rest = halves(PAUSE + SOUNDS["question"] + PAUSE)
+    arrived = Recording()
+    feed(arrived, first)
+    listener = Listener(arrived)
+    assert not await listens(listener, "question")
+    waiting = asyncio.create_task(
+        listener.hears(SOUNDS["question"], timeout=60, is_over=lambda: False)
+    )
+    await asyncio.sleep(0)
+    feed(arrived, rest)
+    assert await waiting
+
+
+async def test_a_listener_looks_once_more_when_all_is_over() -> None:
+    first, rest = halves(PAUSE + SOUNDS["question"] + PAUSE)
+    arrived = Recording()
+    feed(arrived, first)
+
+    def is_over() -> bool:
+        """The last packets come right before the end."""
+        feed(arrived, rest)
+        return True
+
+    assert await Listener(arrived).hears(SOUNDS["question"], timeout=60, is_over=is_over)
+    assert not await Listener(arrived).hears(SOUNDS["menu"], timeout=60, is_over=is_over)
