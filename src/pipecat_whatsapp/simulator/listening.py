@@ -11,7 +11,7 @@ from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.sound import RATE
 
 _PAUSE = 0.5  # Seconds between two looks: each costs as much as some packets do.
-_MARGIN = 0.5  # Seconds that are looked at again, before where a sound may still begin.
+_MARGIN = 1.0  # Seconds by which pauses make a sound longer, beside its own length.
 
 
 class Listener:
@@ -55,7 +55,8 @@ class Listener:
                 return True
             if is_last:
                 return False
-            since = max(since, since + duration - length - _MARGIN)
+            # What began before this would have been heard by now.
+            since = max(since, since + duration - 2 * length - _MARGIN)
             await asyncio.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
 
     async def _look(self, since: float, wanted: bytes) -> tuple[float, Match | None]:

@@ -1,12 +1,11 @@
-"""pytest fixtures for bot authors: a simulated WhatsApp, and a phone.
+"""pytest fixtures for bot authors: a simulated WhatsApp, a phone, and the line between them.
 
 A bot is tested over a real call, with no account and no network::
 
-    async def test_the_bot_says_hello(whatsapp, phone):
-        await whatsapp.serve(bot)
-        call = await phone.dial()
-        await call.answered()
-        await call.wait_sound()
+    async def test_the_bot_says_goodbye(phone):
+        call = await phone.call(bot)
+        await call.say("hello.wav")
+        assert await call.hears("goodbye.wav")
 
     async def test_the_bot_calls(whatsapp, phone):
         adapter = await whatsapp.serve(bot)
@@ -14,7 +13,7 @@ A bot is tested over a real call, with no account and no network::
         calling = asyncio.create_task(adapter.call(phone.user))
         call = await phone.rings()
         await call.pick_up()
-        await call.wait_sound()
+        assert await call.hears("hello.wav")
         assert (await calling).outcome is Outcome.ANSWERED
 
 The fixtures are there as soon as the package is installed; they need pytest-asyncio.
@@ -32,11 +31,12 @@ import pytest
 if TYPE_CHECKING:
     from pipecat_whatsapp.calls.adapter import WebhookAdapter
     from pipecat_whatsapp.calls.bot import Bot
+    from pipecat_whatsapp.config import WhatsAppConfig
     from pipecat_whatsapp.meta.events import User
+    from pipecat_whatsapp.simulator.direct_phone import DirectPhone
     from pipecat_whatsapp.simulator.graph import SimulatedMeta
     from pipecat_whatsapp.simulator.media_rules import MediaRules
     from pipecat_whatsapp.simulator.network import Network
-    from pipecat_whatsapp.simulator.phone import Phone
 
 # Nothing else is imported before a fixture is used: this module is loaded by every pytest run.
 
@@ -52,6 +52,7 @@ class WhatsApp:
     def __init__(self, meta: SimulatedMeta) -> None:
         self.meta = meta
         self.webhook_url = ""
+        self._served: tuple[Bot, dict[str, Any], WebhookAdapter] | None = None
         self._servers = AsyncExitStack()
         self._phones = AsyncExitStack()
 
@@ -64,37 +65,39 @@ class WhatsApp:
         """
         from dataclasses import fields
 
-        from aiohttp import web
-
         from pipecat_whatsapp.calls.adapter import WebhookAdapter
         from pipecat_whatsapp.config import WhatsAppConfig
-        from pipecat_whatsapp.server import PATH, create_app
+        from pipecat_whatsapp.simulator.hosting import hosted
 
         settings = {field.name for field in fields(WhatsAppConfig)} & options.keys()
-        config = self.config(**{name: options.pop(name) for name in settings})
-        adapter = WebhookAdapter(config, bot, **options)
-        runner = web.AppRunner(create_app(adapter), access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        self._servers.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        self.webhook_url = f"http://{host}:{port}{PATH}"
-        await self.meta.subscribe(self.webhook_url)
+        others = {name: options[name] for name in options.keys() - settings}
+        config = self.config(**{name: options[name] for name in settings})
+        adapter = WebhookAdapter(config, bot, **others)
+        self.webhook_url = await self._servers.enter_async_context(hosted(self.meta, adapter))
+        self._served = bot, options, adapter
         return adapter
 
-    def config(self, **changes: Any) -> Any:
-        """The `WhatsAppConfig` of the business number."""
-        from pipecat_whatsapp.config import WhatsAppConfig
+    async def serve_only(self, bot: Bot, **options: Any) -> WebhookAdapter:
+        """Serve the business number with a bot, and with no other: theirs are stopped.
 
-        account = self.meta.account
-        settings: dict[str, Any] = {
-            "token": account.token,
-            "phone_number_ids": frozenset({account.phone_number_id}),
-            "app_secrets": (account.app_secret,),
-            "verification_token": account.verification_token,
-            "graph_url": self.meta.graph_url,
-        }
-        return WhatsAppConfig(**(settings | changes))
+        A bot that is served with these options, or with any when none are given, goes on.
+
+        Args:
+            bot: `async def bot(runner_args)`.
+            **options: As for `serve`.
+        """
+        if self._served is not None:
+            served, given, adapter = self._served
+            if served == bot and options in ({}, given):
+                return adapter
+            await self.stop_serving()
+        return await self.serve(bot, **options)
+
+    def config(self, **changes: Any) -> WhatsAppConfig:
+        """The `WhatsAppConfig` of the business number."""
+        from pipecat_whatsapp.simulator.hosting import config_of
+
+        return config_of(self.meta, **changes)
 
     async def phone(
         self,
@@ -103,18 +106,22 @@ class WhatsApp:
         network: Network | None = None,
         rules: MediaRules | None = None,
         dtx: bool = False,
-    ) -> Phone:
+    ) -> DirectPhone:
         """A phone of somebody who calls and is called; it hangs up when the test ends.
 
         To be called needs a permission: `whatsapp.meta.permissions.grant(phone.user)`.
         """
-        from pipecat_whatsapp.simulator.phone import ADA, Phone
+        from pipecat_whatsapp.simulator.direct_phone import DirectPhone
+        from pipecat_whatsapp.simulator.phone import ADA
 
-        phone = Phone(self.meta, user or ADA, network=network, rules=rules, dtx=dtx)
+        phone = DirectPhone(
+            self.meta, user or ADA, serve=self.serve_only, network=network, rules=rules, dtx=dtx
+        )
         return await self._phones.enter_async_context(phone)
 
     async def stop_serving(self) -> None:
         """Stop the bots' servers, as at the end of a process."""
+        self._served = None
         await self._servers.aclose()
 
     async def close(self) -> None:
@@ -148,6 +155,6 @@ if importlib.util.find_spec("pytest_asyncio") is not None:
         return Network()
 
     @pytest_asyncio.fixture
-    async def phone(whatsapp: WhatsApp, network: Network) -> Phone:
-        """A user's phone."""
+    async def phone(whatsapp: WhatsApp, network: Network) -> DirectPhone:
+        """A user's phone: `await phone.call(bot)`, or `await phone.rings()`."""
         return await whatsapp.phone(network=network)
