@@ -120,9 +120,14 @@ def test_what_happened_is_told_without_numbers_and_secrets() -> None:
 
 
 def test_a_secret_that_is_a_word_of_the_format_leaves_a_file_that_opens() -> None:
-    file = saved_call(record(step({"steps": "steps"})), heard=b"", said=b"", secrets=["steps"])
-    (told,) = json.loads(file)["record"]["steps"]
-    assert told["detail"] == {"***": "***"}
+    words = ["steps", "bot", "good", "inbound"]
+    file = saved_call(record(step({"steps": "bots"})), heard=b"", said=b"", secrets=words)
+    told = json.loads(file)["record"]
+    assert told["direction"] == "inbound"
+    assert told["remarks"][0]["verdict"] == "good"
+    (only,) = told["steps"]
+    assert (only["target"], only["at"]) == ("bot", 0.5)
+    assert only["detail"] == {"***": "***s"}
 
 
 def test_a_user_without_number_is_no_trouble() -> None:

@@ -40,18 +40,16 @@ def saved_call(record: CallRecord, *, heard: bytes, said: bytes, secrets: Sequen
 
 
 def _masked(record: Json, secrets: Sequence[str]) -> Json:
-    """The record without numbers and secrets: names of its own fields stay, whatever is secret."""
+    """The record without numbers and secrets; what only this package writes into it stays."""
     mask = Mask(record, secrets)
 
-    def values(fields: Json) -> Json:
-        return {name: mask.json(value) for name, value in fields.items()}
+    def free(fields: Json, *names: str) -> Json:
+        return fields | {name: mask.json(fields[name]) for name in names}
 
-    return record | {
-        "business_phone": mask.json(record["business_phone"]),
-        "end": mask.json(record["end"]),
-        "user": values(record["user"]),
-        "steps": [values(step) for step in record["steps"]],
-        "remarks": [values(remark) for remark in record["remarks"]],
+    return free(record, "business_phone", "end") | {
+        "user": free(record["user"], *record["user"]),
+        "steps": [free(step, "title", "outcome", "detail") for step in record["steps"]],
+        "remarks": [free(remark, "text") for remark in record["remarks"]],
     }
 
 
