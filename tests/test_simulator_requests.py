@@ -69,7 +69,9 @@ async def test_bad_bodies(
     assert (meta.requests[0].status, meta.requests[0].error_code) == (400, 100)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 50_000])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 50_000, b'{"a": NaN}', b'{"a": -Infinity}']
+)
 async def test_no_json_object(meta: SimulatedMeta, raw: bytes) -> None:
     reply = await post(meta, raw)
     assert (reply.status, reply.code) == (400, 100)

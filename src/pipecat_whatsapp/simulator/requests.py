@@ -249,10 +249,15 @@ def carry_out(question: Question, call: MetaCall) -> None:
 
 def _json_object(raw: bytes) -> Json | None:
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and the like, which Python reads and JSON does not know (RFC 8259 section 6)."""
+    raise ValueError(name)
 
 
 def _check_body(question: Question) -> None:

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from pipecat_whatsapp.meta.events import Direction
 from pipecat_whatsapp.simulator.graph import Delivery, GraphRequest, SimulatedMeta
@@ -20,6 +20,7 @@ from pipecat_whatsapp.simulator.inspection.record import (
     CallRecord,
     Party,
     Step,
+    as_json,
 )
 from pipecat_whatsapp.simulator.inspection.sdp_review import review
 from pipecat_whatsapp.simulator.payloads import Json
@@ -193,7 +194,7 @@ class PhoneInspection:
         sample = probe.sample(self._since(kept, time.monotonic()))
         if len(kept.record.samples) < MOST_SAMPLES:
             kept.record.samples.append(sample)
-            self._tell("sample", {"record": kept.record.id, "sample": asdict(sample)})
+            self._tell("sample", {"record": kept.record.id, "sample": as_json(sample)})
 
     def _end(self, kept: _Kept, end: str) -> None:
         kept.record.end = end
@@ -208,7 +209,7 @@ class PhoneInspection:
         if sdp is not None:
             offer = kept.call.offer_sdp if kept.call else None
             kept.record.remarks = review(sdp, offer)
-            remarks = [asdict(remark) for remark in kept.record.remarks]
+            remarks = [as_json(remark) for remark in kept.record.remarks]
             self._tell("remarks", {"record": kept.record.id, "remarks": remarks})
 
     def _concerned(self, activity: GraphRequest | Delivery) -> _Kept | None:
@@ -224,7 +225,7 @@ class PhoneInspection:
     def _add(self, kept: _Kept, step: Step) -> None:
         if len(kept.record.steps) < MOST_STEPS:
             kept.record.steps.append(step)
-            self._tell("step", {"record": kept.record.id, "step": asdict(step)})
+            self._tell("step", {"record": kept.record.id, "step": as_json(step)})
 
     def _since(self, kept: _Kept, at: float) -> float:
         # What led to a record may have begun a moment before it.

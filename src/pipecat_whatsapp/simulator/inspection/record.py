@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pipecat_whatsapp.meta.events import Direction, User
@@ -137,10 +137,15 @@ class CallRecord:
             "began_at": began_at.isoformat(timespec="milliseconds"),
             "call_id": self.call_id,
             "end": self.end,
-            "steps": [asdict(step) for step in self.steps],
-            "samples": [asdict(sample) for sample in self.samples],
-            "remarks": [asdict(remark) for remark in self.remarks],
+            "steps": [as_json(step) for step in self.steps],
+            "samples": [as_json(sample) for sample in self.samples],
+            "remarks": [as_json(remark) for remark in self.remarks],
         }
+
+
+def as_json(part: Step | Sample | Remark) -> Json:
+    """A part of a record as the page and files have it."""
+    return dict(vars(part))
 
 
 def user_json(user: User) -> Json:
