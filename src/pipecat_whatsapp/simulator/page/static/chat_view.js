@@ -28,6 +28,8 @@ export class ChatView {
   #actions;
   /** @type {Map<number, HTMLElement>} The requests to call, by their number. */
   #prompts = new Map();
+  /** Whether the newest is in sight; what the user scrolled back to stays in sight otherwise. */
+  #atEnd = true;
 
   /**
    * @param {object} actions
@@ -37,6 +39,7 @@ export class ChatView {
    */
   constructor(actions) {
     this.#actions = actions;
+    this.#stayAtEnd();
     byId("write").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
       this.#write();
@@ -107,12 +110,23 @@ export class ChatView {
 
   /** @param {HTMLElement} bubble */
   #append(bubble) {
+    this.#list.append(bubble);
+    if (this.#list.children.length > MOST_MESSAGES) this.#list.firstElementChild.remove();
+    // Its buttons are yet to come.
+    requestAnimationFrame(() => this.#scrollToEnd());
+  }
+
+  /** Remain at the end when the call screen grows and leaves less room. */
+  #stayAtEnd() {
     const list = this.#list;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < AT_END;
-    list.append(bubble);
-    if (list.children.length > MOST_MESSAGES) list.firstElementChild.remove();
-    // What the user scrolled back to stays in sight.
-    if (atEnd) requestAnimationFrame(() => { list.scrollTop = list.scrollHeight; });
+    list.addEventListener("scroll", () => {
+      this.#atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < AT_END;
+    });
+    new ResizeObserver(() => this.#scrollToEnd()).observe(list);
+  }
+
+  #scrollToEnd() {
+    if (this.#atEnd) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   /**

@@ -86,7 +86,9 @@ export class CurvesView {
     this.#drawn = false;
     requestAnimationFrame(() => {
       this.#drawn = true;
-      for (const plot of this.#plots) plot.draw(this.#samples);
+      const span = Math.max(SHORTEST, this.#samples.at(-1)?.at ?? 0);
+      byId("curves-time").textContent = `${clock(0)} – ${clock(span)}`;
+      for (const plot of this.#plots) plot.draw(this.#samples, span);
     });
   }
 }
@@ -99,7 +101,6 @@ class Plot {
   #values;
   #top = element("span", { class: "scale-top", "aria-hidden": "true" });
   #bottom = element("span", { class: "scale-bottom", "aria-hidden": "true" });
-  #end = element("span", { class: "scale-end", "aria-hidden": "true" });
 
   /** @param {Curve} curve */
   constructor(curve) {
@@ -112,13 +113,15 @@ class Plot {
       viewBox: `0 0 ${SIDE} ${SIDE}`, preserveAspectRatio: "none", role: "img",
     }, ...this.#lines);
     this.figure = this.#build(`curve-${curve.lines[0][0]}`);
-    this.draw([]);
+    this.draw([], SHORTEST);
   }
 
-  /** @param {import("./types.js").Sample[]} samples */
-  draw(samples) {
+  /**
+   * @param {import("./types.js").Sample[]} samples
+   * @param {number} span Seconds from the left edge to the right.
+   */
+  draw(samples, span) {
     const { low, high, lines, format } = this.#curve;
-    const span = Math.max(SHORTEST, samples.at(-1)?.at ?? 0);
     const top = Math.max(high, ...lines.map(([key]) => highest(samples, key)));
     const scale = { low, top, span };
     lines.forEach(([key], index) => {
@@ -128,7 +131,6 @@ class Plot {
     });
     this.#top.textContent = format(top);
     this.#bottom.textContent = format(low);
-    this.#end.textContent = clock(span);
     this.#picture.setAttribute("aria-label", this.#describe(samples));
   }
 
@@ -139,8 +141,7 @@ class Plot {
   #build(id) {
     const caption = element("figcaption", {},
       element("span", { id, class: "curve-name" }, this.#curve.name), ...this.#values);
-    const frame = element("div", { class: "plot" },
-      this.#picture, this.#top, this.#bottom, this.#end);
+    const frame = element("div", { class: "plot" }, this.#top, this.#bottom, this.#picture);
     return element("figure", { class: "curve", "aria-labelledby": id }, caption, frame);
   }
 

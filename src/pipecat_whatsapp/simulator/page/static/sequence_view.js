@@ -79,7 +79,7 @@ function rowOf(step) {
     arrowOf(step),
     element("span", { class: "words" },
       element("span", { class: "title", dir: "auto" }, step.title),
-      ...outcomeOf(step)),
+      outcomeOf(step)),
   ];
 }
 
@@ -103,15 +103,15 @@ function arrowOf({ source, target }) {
 
 /**
  * @param {import("./types.js").Step} step
- * @returns {HTMLElement[]}
+ * @returns {HTMLElement}
  */
 function outcomeOf({ outcome, ok, took }) {
-  const parts = [];
+  const parts = element("span", { class: "outcome" });
   if (outcome !== null) {
-    const sign = { true: "✓ ", false: "✕ ", null: "" }[String(ok)];
-    parts.push(element("span", { class: "badge" },
+    const sign = { true: "✓", false: "✕", null: "" }[String(ok)];
+    parts.append(element("span", { class: "badge" },
       element("span", { "aria-hidden": "true" }, sign), outcome));
   }
-  if (took !== null) parts.push(element("span", { class: "took" }, duration(took)));
+  if (took !== null) parts.append(element("span", { class: "took" }, duration(took)));
   return parts;
 }
