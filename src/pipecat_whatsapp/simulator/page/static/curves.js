@@ -12,8 +12,9 @@ const SHORTEST = 15;
 /** Seconds without a value that a line still bridges: the browser tells less often than the bot. */
 const LONGEST_GAP = 3;
 
-/** The side of the square in which curves are drawn, before it is stretched. */
+/** The side of the square in which curves are drawn, before it is stretched, and its margin. */
 const SIDE = 100;
+const MARGIN = 4;
 
 /**
  * The curves. `low` to `high` is what is always in view; a curve that goes higher has more.
@@ -110,7 +111,9 @@ class Plot {
       return element("span", { class: `value value-${style}`, title: words });
     });
     this.#picture = drawing("svg", {
-      viewBox: `0 0 ${SIDE} ${SIDE}`, preserveAspectRatio: "none", role: "img",
+      viewBox: `0 ${-MARGIN} ${SIDE} ${SIDE + 2 * MARGIN}`,
+      preserveAspectRatio: "none",
+      role: "img",
     }, ...this.#lines);
     this.figure = this.#build(`curve-${curve.lines[0][0]}`);
     this.draw([], SHORTEST);
@@ -213,7 +216,9 @@ function pathOf(samples, key, { low, top, span }) {
     if (value === null) continue;
     const x = (at / span) * SIDE;
     const y = SIDE - ((Math.max(low, value) - low) / (top - low)) * SIDE;
-    path += `${at - before > LONGEST_GAP ? "M" : "L"}${x.toFixed(2)} ${y.toFixed(2)}`;
+    const point = `${x.toFixed(2)} ${y.toFixed(2)}`;
+    // The line of no length makes a point of its own visible.
+    path += at - before > LONGEST_GAP ? `M${point}h0` : `L${point}`;
     before = at;
   }
   return path;

@@ -18,6 +18,8 @@ export class InspectorView {
   /** @type {import("./types.js").SavedCall | null} What is shown in place of the live one. */
   #saved = null;
   #inCall = false;
+  /** Whether the simulator that could save the live call is gone. */
+  #lost = false;
   /** @type {string[]} The addresses of the saved call's sound. */
   #blobs = [];
   #onTrouble;
@@ -36,12 +38,19 @@ export class InspectorView {
    */
   begin(record) {
     this.#live = record;
+    this.#lost = false;
     if (this.#saved === null) this.#showRecord(record);
   }
 
-  /** @param {boolean} inCall Whether the live call goes on: it cannot be saved before its end. */
+  /** @param {boolean} inCall Whether the live call goes on: it can be saved once it is over. */
   setInCall(inCall) {
     this.#inCall = inCall;
+    this.#showSaveLink();
+  }
+
+  /** The simulator is gone, and what it kept of the live call. */
+  lose() {
+    this.#lost = true;
     this.#showSaveLink();
   }
 
@@ -104,7 +113,7 @@ export class InspectorView {
 
   #showSaveLink() {
     const link = byId("save-call");
-    link.hidden = this.#live === null || this.#saved !== null || this.#inCall;
+    link.hidden = this.#live === null || this.#saved !== null || this.#inCall || this.#lost;
     if (this.#live !== null) link.href = `/calls/${encodeURIComponent(this.#live.id)}.json`;
   }
 

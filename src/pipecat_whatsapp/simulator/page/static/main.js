@@ -133,6 +133,7 @@ function refuse(text) {
 function leave() {
   call.onGone();
   chat.expirePrompts();
+  inspector.lose();
   phone.use(false);
   notices.keep(GONE);
   showConnection("gone", "Not connected");
