@@ -99,6 +99,12 @@ def test_a_busy_machine_that_speaks_with_pauses_does_not_matter(name: str) -> No
     assert match.end - match.at > seconds(SOUNDS[name]) - 0.7 + seconds(pause) * (len(parts) - 1)
 
 
+def test_a_pause_that_is_shortened_does_not_matter() -> None:
+    said, cut = SOUNDS["hours"] + bytes(RATE // 2) + SOUNDS["goodbye"], 2 * int(0.15 * RATE)
+    shortened = SOUNDS["hours"] + bytes(RATE // 2 - cut) + SOUNDS["goodbye"]
+    assert find(heard(shortened), said) is not None
+
+
 @pytest.mark.parametrize("rate", [RATE - 16, RATE + 16])
 def test_a_clock_that_drifts_does_not_matter(rate: int) -> None:
     assert find(heard(resample(SOUNDS["menu"], rate, RATE)), SOUNDS["menu"]) is not None

@@ -5,8 +5,9 @@ that are not quite alike, so that no two samples are the same. What lasts is how
 the spectrum is from moment to moment: that is compared. Another sentence of the same voice has the
 same spectrum on the whole, but not from moment to moment.
 
-The sound is looked for in pieces of a quarter of a second, one behind the other. A machine that is
-busy speaks late and in the middle of a word, so there may be a pause between two of them.
+The sound is looked for in pieces of a quarter of a second, one behind the other. A busy machine
+halts in the middle of a word and makes up for it in the next pause, so between two pieces there may
+be more time, or less.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ PIECE_THRESHOLD = 0.35
 
 _PIECE = 25  # Moments of 10 ms; about so many.
 _DRIFT = 2  # Moments that a piece may come early or late, at no cost.
-_PAUSE = 50  # The longest pause between two pieces, in moments.
-_PAUSE_COST = 0.15  # Of the likeness that an average piece can have.
+_EARLY, _LATE = 20, 80  # Moments that it may at a cost: pauses were put between, or left out.
+_SHIFT_COST = 0.15  # Of the likeness that an average piece can have.
 _STEADY = 2.0  # Variation for each moment below which nothing happens; that of speech is over 9.
 _EDGE = RATE // 10
 _NOWHERE = -9.0  # Less than any likeness.
@@ -147,16 +148,16 @@ class _Chain:
         """Lay one piece behind the other, as well as it goes."""
         best: Numbers = self._weights[0] * self._likeness[0]
         everywhere = np.arange(len(best))
-        pauses = _PAUSE - np.arange(_PAUSE + _DRIFT + 1)
-        costs = np.where(pauses > _DRIFT, _PAUSE_COST / self._count, 0.0)
+        shifts = np.arange(_LATE, -_EARLY - 1, -1)
+        costs = np.where(np.abs(shifts) > _DRIFT, _SHIFT_COST / self._count, 0.0)
         for piece in range(1, self._count):
             step = self._starts[piece] - self._starts[piece - 1]
-            padded = np.pad(best, (step + _PAUSE, _DRIFT), constant_values=_NOWHERE)
-            windows = np.lib.stride_tricks.sliding_window_view(padded, len(pauses))
+            padded = np.pad(best, (step + _LATE, _EARLY), constant_values=_NOWHERE)
+            windows = np.lib.stride_tricks.sliding_window_view(padded, len(shifts))
             choices = windows[: len(best)] - costs
             chosen = choices.argmax(axis=1)
             best = choices[everywhere, chosen] + self._weights[piece] * self._likeness[piece]
-            self._before.append(everywhere - step - pauses[chosen])
+            self._before.append(everywhere - step - shifts[chosen])
         return best
 
 
