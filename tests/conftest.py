@@ -12,6 +12,7 @@ import pytest
 from aioice import stun
 from loguru import logger
 
+import log_watch
 from pipecat_whatsapp.calls import adapter
 from pipecat_whatsapp.calls.call import CallReport
 from ports import free_port
@@ -38,6 +39,14 @@ class Reports(asyncio.Queue[CallReport]):
 def _closes_briskly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Graph API that hangs on purpose is not waited for at the end of a test."""
     monkeypatch.setattr(adapter, "CLOSE_TIMEOUT", 0.5)
+
+
+@pytest.fixture(autouse=True)
+def leaks() -> Iterator[list[str]]:
+    """What the test has logged and no log may hold; it fails if there is anything."""
+    with log_watch.watched() as found:
+        yield found
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import log_watch
+
 PATIENCE = 180.0
 
 
@@ -69,15 +71,19 @@ class Command:
             output = await self._process.stdout.read()
             complaint = await self._complaint
             code = await self._process.wait()
-        return Outcome(code, self._output + output.decode(), complaint.decode())
+        self._output += output.decode()
+        return Outcome(code, self._output, complaint.decode())
 
     async def clean_up(self) -> None:
         """End it if it is left behind; a test that fails shows what it complained of."""
         if self._process.returncode is None:
             self._process.terminate()
             await self.ends()
+        log_watch.read_answer("a command", self._output)
         if self._complaint.done():
-            sys.stderr.write(self._complaint.result().decode())
+            complaint = self._complaint.result().decode()
+            log_watch.read_log("a command", complaint)
+            sys.stderr.write(complaint)
         self._complaint.cancel()
         await asyncio.wait({self._complaint})
 
