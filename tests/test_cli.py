@@ -95,7 +95,7 @@ async def test_one_sentence_says_why_a_bot_cannot_be_called(kind: str, tmp_path:
     source, sentence = BOTS[kind]
     bot = tmp_path / "bot.py"
     bot.write_text(source)
-    outcome = await run(*CLI, "simulate", bot)
+    outcome = await run(*CLI, "simulate", bot, "--call", QUESTION)
     assert outcome.code == 1
     assert outcome.complaint.splitlines()[-1] == sentence
 
@@ -126,7 +126,7 @@ async def test_a_second_terminal_calls_again_and_ctrl_c_ends_both(
 
 
 async def test_ctrl_c_in_a_call_leaves_no_bot(demo_bot: Path) -> None:
-    async with running(*CLI, "simulate", demo_bot) as simulation:
+    async with running(*CLI, "simulate", demo_bot, "--call", QUESTION) as simulation:
         await simulation.prints("answered")
         simulation.interrupt()
         outcome = await simulation.ends()

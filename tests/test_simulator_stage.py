@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from page_tab import PATIENCE, open_tab
+from pipecat_whatsapp.simulator.demo import QUESTION
 from pipecat_whatsapp.simulator.graph import Account
 from ports import free_port
 from redis_server import RedisServer, redis_server
@@ -46,7 +48,8 @@ async def test_a_call_comes_to_one_server_and_its_end_to_the_other(
         serving(environ, ports[1], *options) as second,
     ):
         at = ("--at", urls[0], "--at", urls[1])
-        outcome = await run(*CLI, "simulate", *at, "--env-file", "no.env", environment=environ)
+        order = (*at, "--call", QUESTION, "--env-file", "no.env")
+        outcome = await run(*CLI, "simulate", *order, environment=environ)
         assert outcome.code == 0, outcome
         for command in (first, second):
             command.interrupt()
@@ -73,6 +76,26 @@ async def test_a_port_in_use_is_one_sentence(environ: dict[str, str]) -> None:
         outcome = await run(*CLI, *arguments, environment=environ)
     assert outcome.code == 1
     assert outcome.complaint.startswith(f"The Graph API cannot be served at port {port}")
+
+
+async def test_a_browser_calls_a_server_that_runs(environ: dict[str, str]) -> None:
+    port, page_port = free_port(), free_port()
+    at = ("--at", f"http://127.0.0.1:{port}/whatsapp", "--page-port", page_port)
+    command = (*CLI, "simulate", *at, "--env-file", "no.env")
+    async with (
+        serving(environ, port) as server,
+        running(*command, environment=environ) as simulation,
+    ):
+        await simulation.prints("Ctrl-C")
+        async with open_tab(f"http://127.0.0.1:{page_port}") as tab:
+            sound = await tab.calls()
+            await sound.hears(0.5, PATIENCE)
+            await tab.send("hang_up")
+            await tab.hears("call", state="ended")
+        simulation.interrupt()
+        assert (await simulation.ends()).code == 0
+        server.interrupt()
+        await server.ends()
 
 
 @pytest.mark.parametrize("arguments", [(), (ECHO, "--at", SOMEWHERE)])

@@ -1,7 +1,10 @@
-"""`simulate`, `demo` and `ring`: a bot, and a simulated WhatsApp that calls it."""
+"""`simulate`, `demo` and `ring`: a bot, and a simulated WhatsApp whose users call it."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +17,7 @@ from pipecat_whatsapp.errors import ConfigError, WhatsAppError
 
 if TYPE_CHECKING:
     from pipecat_whatsapp.simulator.session import CallOrder
-    from pipecat_whatsapp.simulator.stage import RunningServers, Setup
+    from pipecat_whatsapp.simulator.stage import PagePlace, RunningServers, Setup
 
 
 def _known_keys(keys: str) -> str:
@@ -49,7 +52,31 @@ Keys = Annotated[
 Outbound = Annotated[
     bool, typer.Option("--outbound", help="The bot asks for permission, and calls the user.")
 ]
-Stay = Annotated[bool, typer.Option("--stay", help="Keep running, to be called again.")]
+Stay = Annotated[
+    bool, typer.Option("--stay", help="Keep running, to be called by browser and by `ring`.")
+]
+PagePort = Annotated[
+    int, typer.Option("--page-port", help="The phone page's port; 0 takes a free one.")
+]
+PageHost = Annotated[
+    str,
+    typer.Option(
+        "--page-host",
+        metavar="ADDRESS",
+        help="The phone page's address. Beyond loopback it needs a token, and TLS before it: "
+        "browsers give their microphone to nobody else.",
+    ),
+]
+PageToken = Annotated[
+    str | None,
+    typer.Option(
+        "--page-token",
+        metavar="TOKEN",
+        envvar="WHATSAPP_PAGE_TOKEN",
+        help="What a browser has to show: 16 characters or more.",
+    ),
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the phone page.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the bot prints.")]
 
 
@@ -77,37 +104,60 @@ def simulate(
     jitter: Annotated[float, typer.Option(min=0, help="Extra random delay, ms.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of losses and delays.")] = 0,
     stay: Stay = False,
+    page_port: PagePort = 0,
+    page_host: PageHost = "127.0.0.1",
+    page_token: PageToken = None,
+    no_browser: NoBrowser = False,
     verbose: Verbose = False,
     env_file: environment.EnvFile = Path(".env"),
 ) -> None:
-    """Call a bot from a simulated WhatsApp, or let it call: no account, no network."""
+    """Talk to a bot over a simulated WhatsApp: no account, no network.
+
+    You call it in the browser, or it calls you; with --call, --press, --record or --outbound there
+    is one call by itself.
+    """
     from pipecat_whatsapp.simulator.demo import QUESTION
     from pipecat_whatsapp.simulator.network import NetworkConditions
     from pipecat_whatsapp.simulator.session import CallOrder
-    from pipecat_whatsapp.simulator.stage import Setup
+    from pipecat_whatsapp.simulator.stage import PagePlace, Setup
 
     conditions = NetworkConditions(loss=loss, delay=delay / 1000, jitter=jitter / 1000)
-    order = CallOrder(question or QUESTION, record, outbound, keys)
-    served = _served(bot, at or [], env_file)
-    _simulate(Setup(served, port, conditions, seed, verbose), order, stay=stay)
+    setup = Setup(_served(bot, at or [], env_file), port, conditions, seed, verbose)
+    order = None
+    if question or record or outbound or keys:
+        order = CallOrder(question or QUESTION, record, outbound, keys)
+    if order is not None and not stay:
+        _call(setup, order)
+    else:
+        place = PagePlace(page_host, page_port, page_token or None)
+        _host(setup, order, place, browser=not no_browser)
 
 
 def demo(
     record: Record = Path("demo-recording.wav"),
     outbound: Outbound = False,
     stay: Stay = False,
+    page_port: PagePort = 0,
+    page_host: PageHost = "127.0.0.1",
+    page_token: PageToken = None,
+    no_browser: NoBrowser = False,
     verbose: Verbose = False,
 ) -> None:
     """Call a demo bot that says back what it hears, or let it call."""
     from pipecat_whatsapp.simulator.demo import BOT, QUESTION
     from pipecat_whatsapp.simulator.session import CallOrder
-    from pipecat_whatsapp.simulator.stage import Setup
+    from pipecat_whatsapp.simulator.stage import PagePlace, Setup
 
-    _simulate(Setup(BOT, verbose=verbose), CallOrder(QUESTION, record, outbound), stay=stay)
+    setup, order = Setup(BOT, verbose=verbose), CallOrder(QUESTION, record, outbound)
+    if stay:
+        place = PagePlace(page_host, page_port, page_token or None)
+        _host(setup, order, place, browser=not no_browser)
+    else:
+        _call(setup, order)
 
 
 def ring(question: Question = None, record: Record = None) -> None:
-    """Call the bot of a simulation that runs with --stay."""
+    """Call the bot of a simulation that stays."""
     from pipecat_whatsapp.simulator.control import request_call
     from pipecat_whatsapp.simulator.demo import QUESTION
 
@@ -156,7 +206,26 @@ def _graph_port(environ: Mapping[str, str]) -> int:
     return address.port
 
 
-def _simulate(setup: Setup, order: CallOrder, *, stay: bool) -> None:
-    from pipecat_whatsapp.simulator.session import run
+def _call(setup: Setup, order: CallOrder) -> None:
+    from pipecat_whatsapp.simulator.simulate import run
 
-    terminal.run(run(setup, order, typer.echo, stay=stay))
+    terminal.run(run(setup, order, typer.echo))
+
+
+def _host(setup: Setup, order: CallOrder | None, place: PagePlace, *, browser: bool) -> None:
+    from pipecat_whatsapp.simulator.simulate import host
+
+    def show(url: str) -> None:
+        if browser and _has_screen():
+            # It may last as long as the browser does.
+            threading.Thread(target=typer.launch, args=(url,), daemon=True).start()
+
+    terminal.run(host(setup, order, typer.echo, place=place, show=show))
+
+
+def _has_screen() -> bool:
+    """Whether somebody sits before this machine's screen, as far as one can tell."""
+    has_display = sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    return sys.stdout.isatty() and has_display

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from pipecat_whatsapp.calls.dial_client import DialAnswer, order_call
 from pipecat_whatsapp.errors import SimulatorError
+from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.incoming_call import IncomingCall
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.phone_call import PhoneError
@@ -24,6 +25,21 @@ DECISION_TIME = 1.5
 
 class NotCalledError(SimulatorError):
     """The bot did not call; one sentence says why."""
+
+
+async def order_call_to(user: User, webhook_url: str, app_secret: str) -> DialAnswer:
+    """Have a bot call a user, who is asked first if need be; returns when that is decided.
+
+    Args:
+        user: Who is to be called.
+        webhook_url: Where the bot serves webhooks, and takes orders to call.
+        app_secret: What it checks their signatures with.
+
+    Raises:
+        DialError: The bot did not take the order.
+    """
+    to = user.phone or user.user_id or ""
+    return await order_call(webhook_url, app_secret, to, ask_permission=PERMISSION_REQUEST)
 
 
 @asynccontextmanager
@@ -66,9 +82,8 @@ async def _write(phone: Phone, story: Story) -> None:
 
 
 async def _order(phone: Phone, webhook_url: str, app_secret: str, story: Story) -> DialAnswer:
-    number = phone.user.phone or ""
-    story.tell("order", f"call +{number}")
-    answer = await order_call(webhook_url, app_secret, number, ask_permission=PERMISSION_REQUEST)
+    story.tell("order", f"call +{phone.user.phone}")
+    answer = await order_call_to(phone.user, webhook_url, app_secret)
     story.tell("order", str(answer))
     return answer
 

@@ -1,11 +1,8 @@
-"""`pipecat-whatsapp simulate`: a simulated WhatsApp, a bot, and calls between them."""
+"""A simulated WhatsApp, a bot, and calls between them."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import signal
-import sys
 import time
 import wave
 from collections import deque
@@ -15,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipecat_whatsapp.calls.dial_client import DialError
-from pipecat_whatsapp.simulator.callee import NotCalledError, called
+from pipecat_whatsapp.calls.dial_client import DialAnswer, DialError
+from pipecat_whatsapp.meta.events import User
+from pipecat_whatsapp.simulator.callee import NotCalledError, called, order_call_to
 from pipecat_whatsapp.simulator.caller import Part, converse
-from pipecat_whatsapp.simulator.control import ControlServer
 from pipecat_whatsapp.simulator.demo import QUESTION
 from pipecat_whatsapp.simulator.graph import (
     Delivery,
@@ -27,10 +24,11 @@ from pipecat_whatsapp.simulator.graph import (
     SubscriptionError,
 )
 from pipecat_whatsapp.simulator.network import Network
-from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
+from pipecat_whatsapp.simulator.page.server import PageServer
+from pipecat_whatsapp.simulator.phone import ADA, Phone, PhoneCall
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.sound import read_wav
-from pipecat_whatsapp.simulator.stage import Served, Setup, SimulationError, staged
+from pipecat_whatsapp.simulator.stage import PagePlace, Served, Setup, SimulationError, staged
 from pipecat_whatsapp.simulator.story import CallSummary, Echo, Story
 
 START_PATIENCE = 60.0
@@ -52,12 +50,14 @@ class CallOrder:
         record: Where to write what the user hears; None writes nothing.
         outbound: Whether the bot calls the user.
         keys: What the user presses after the question, one key after the other.
+        user: Who calls, or is called.
     """
 
     question: Path = QUESTION
     record: Path | None = None
     outbound: bool = False
     keys: str = ""
+    user: User = ADA
 
 
 class Simulation:
@@ -76,6 +76,7 @@ class Simulation:
         self._meta = meta
         self._stories: dict[str, Story] = {}
         self._outbound_story: Story | None = None
+        self._page_story: Story | None = None
         meta.watch(self._on_activity)
 
     async def subscribe(self) -> None:
@@ -100,11 +101,14 @@ class Simulation:
             NotCalledError: The bot shall call, and the phone never rang.
             DialError: The bot shall call, and did not take the order.
         """
-        part = Part(_read(order.question), order.question.name, order.keys)
+        part = Part(read_question(order.question), order.question.name, order.keys)
         network = Network(self._setup.conditions, self._setup.seed)
         story = Story(echo, "the message" if order.outbound else "dialling")
         placed = self._be_called if order.outbound else self._dial
-        async with Phone(self._meta, network=network) as phone, placed(phone, story) as call:
+        async with (
+            Phone(self._meta, order.user, network=network) as phone,
+            placed(phone, story) as call,
+        ):
             reason = await converse(call, part, story)
             with suppress(TimeoutError):
                 await self._meta.wait_delivery("terminate", call.id, timeout=5.0)
@@ -117,6 +121,29 @@ class Simulation:
             _save(call.recording, order.record)
             echo(f"  recording    {order.record}")
         return summary
+
+    def serve_page(self, place: PagePlace, echo: Echo) -> PageServer:
+        """The phones of browsers, which call the bot and are called by it; use with `async with`.
+
+        Args:
+            place: Where.
+            echo: Takes each line of their calls' stories.
+
+        Raises:
+            SimulatorError: Others can reach the place, and there is no token; or it is short.
+        """
+        self._page_story = Story(echo)
+        return PageServer(
+            self._meta,
+            self._served.name,
+            self._order_call,
+            host=place.host,
+            port=place.port,
+            token=place.token,
+            conditions=self._setup.conditions,
+            seed=self._setup.seed,
+            story=self._page_story,
+        )
 
     async def unless_bot_dies(self, work: Coroutine[object, object, _T]) -> _T:
         """Await something that needs the bot.
@@ -170,9 +197,13 @@ class Simulation:
         finally:
             self._outbound_story = None
 
+    async def _order_call(self, user: User) -> DialAnswer:
+        return await order_call_to(user, self._addresses[0], self._meta.account.app_secret)
+
     def _on_activity(self, record: GraphRequest | Delivery) -> None:
         # What belongs to no call yet is about the one that the bot shall place.
-        story = self._stories.get(record.call_id or "", self._outbound_story)
+        otherwise = self._outbound_story or self._page_story
+        story = self._stories.get(record.call_id or "", otherwise)
         has_several = len(self._addresses) > 1
         if story is not None:
             story.tell_record(record, show_place=has_several)
@@ -206,52 +237,6 @@ async def simulation(setup: Setup, echo: Echo) -> AsyncIterator[Simulation]:
             raise
 
 
-async def run(setup: Setup, order: CallOrder, echo: Echo, *, stay: bool = False) -> None:
-    """Simulate one call, and with `stay` as many more as are asked for.
-
-    Args:
-        setup: What to simulate.
-        order: The first call.
-        echo: Takes each line of the story.
-        stay: Whether to go on after the first call, until interrupted.
-
-    Raises:
-        SimulationError: The bot did not start, was not heard, or ended.
-        NotCalledError: The bot shall call, and the phone never rang.
-        DialError: The bot shall call, and did not take the order.
-    """
-    _cancel_on_sigterm()
-    _read(order.question)
-    async with simulation(setup, echo) as running:
-        summary = await running.unless_bot_dies(running.call(order, echo))
-        if summary.failure is not None:
-            raise BotError(summary.failure)
-        if stay:
-            # To be interrupted is the usual end of it.
-            with suppress(asyncio.CancelledError):
-                await running.unless_bot_dies(_serve_calls(running, echo))
-
-
-async def _serve_calls(running: Simulation, echo: Echo) -> None:
-    async def place(question: Path, record: Path | None, tell: Echo) -> str | None:
-        try:
-            return (await running.call(CallOrder(question, record), tell)).failure
-        except SimulationError as error:
-            return str(error)
-
-    async with ControlServer(place):
-        echo("\nThe bot is still there. Call it again from another terminal:\n")
-        echo(f"  {_command()} ring [--call question.wav] [--record answer.wav]\n")
-        echo("Ctrl-C ends both.")
-        await asyncio.Event().wait()
-
-
-def _command() -> str:
-    """This command as another terminal can type it, whose environment may not be active."""
-    name = "pipecat-whatsapp"
-    return name if shutil.which(name) else str(Path(sys.executable).with_name(name))
-
-
 def _show_last_output(served: Served, echo: Echo) -> None:
     if served.last_output:
         echo("\nThe bot's last words:")
@@ -260,7 +245,12 @@ def _show_last_output(served: Served, echo: Echo) -> None:
         echo("")
 
 
-def _read(question: Path) -> bytes:
+def read_question(question: Path) -> bytes:
+    """What a WAV file says.
+
+    Raises:
+        SimulationError: It cannot be played.
+    """
     try:
         return read_wav(question)
     except (ValueError, EOFError, OSError, wave.Error) as error:
@@ -272,11 +262,3 @@ def _save(recording: Recording, path: Path) -> None:
         recording.save(path)
     except OSError as error:
         raise SimulationError(f"The recording cannot be written: {error}") from error
-
-
-def _cancel_on_sigterm() -> None:
-    """Let SIGTERM end everything as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in a task
-    with suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

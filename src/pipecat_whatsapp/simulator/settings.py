@@ -78,6 +78,7 @@ class Faults:
         hang: Actions that are neither acted on nor answered, for as long as they are listed.
         fail: For each action, the (HTTP status, error code) of its next requests, used up one by
             one; such a request is not acted on.
+        failing: The (HTTP status, error code) of every other request, for as long as it is set.
         drop_response: Actions that are acted on, but whose connection then closes without an
             answer; each entry is used up once.
         duplicate: How many more times each webhook is sent, all copies at once.
@@ -94,6 +95,7 @@ class Faults:
     late_responses: dict[str, float] = field(default_factory=dict)
     hang: set[str] = field(default_factory=set)
     fail: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    failing: tuple[int, int] | None = None
     drop_response: list[str] = field(default_factory=list)
     duplicate: int = 0
     delay: float = 0.0
@@ -107,9 +109,9 @@ class Faults:
         self.holding = True
 
     def next_failure(self, action: str) -> tuple[int, int] | None:
-        """Use up and return the next failure planned for `action`, if any."""
+        """The failure of the next request for `action`, if any; a planned one is used up."""
         planned = self.fail.get(action)
-        return planned.pop(0) if planned else None
+        return planned.pop(0) if planned else self.failing
 
     def drops(self, action: str) -> bool:
         """Use up a planned loss of the response to `action`; whether there was one."""

@@ -91,6 +91,21 @@ class Setup:
     verbose: bool = False
 
 
+@dataclass(frozen=True)
+class PagePlace:
+    """Where the phone page is served.
+
+    Parameters:
+        host: The address.
+        port: The port; 0 takes a free one.
+        token: What a browser has to show; not needed on loopback.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str | None = field(default=None, repr=False)
+
+
 @asynccontextmanager
 async def staged(setup: Setup, echo: Echo) -> AsyncIterator[tuple[SimulatedMeta, Served]]:
     """Meta's side, and who serves the business number.

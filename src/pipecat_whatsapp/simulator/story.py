@@ -43,6 +43,10 @@ class Story:
         self.began_at = time.monotonic()
         self._echo = echo
 
+    def restart(self) -> None:
+        """Count the time from now on."""
+        self.began_at = time.monotonic()
+
     def tell(self, who: str, what: str, *, at: float | None = None) -> None:
         """Tell one thing.
 
