@@ -54,7 +54,8 @@ lint: $(VENV)/.ready
 docs: $(VENV)/.docs
 	@$(BIN)/python docs/tools/draw_life.py
 	@$(BIN)/python docs/tools/list_commands.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean $(ARGS)
+	@# With --quiet it would not count its warnings, and so not be strict.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: $(VENV)/.bench
 	@mkdir -p $(BENCH)
