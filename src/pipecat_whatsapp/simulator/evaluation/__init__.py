@@ -1,0 +1,1 @@
+"""`pipecat eval` over a simulated call."""
