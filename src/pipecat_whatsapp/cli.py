@@ -11,6 +11,7 @@ except ModuleNotFoundError:
 
 from pipecat_whatsapp.commands.call import call
 from pipecat_whatsapp.commands.doctor import doctor
+from pipecat_whatsapp.commands.evaluate import evaluate
 from pipecat_whatsapp.commands.link import link
 from pipecat_whatsapp.commands.permissions import permissions
 from pipecat_whatsapp.commands.serve import serve
@@ -32,7 +33,7 @@ def main() -> None:
     """Put a pipecat voice bot on WhatsApp calls."""
 
 
-for command in (demo, simulate, ring, serve, setup, doctor, call, permissions, link):
+for command in (demo, simulate, ring, evaluate, serve, setup, doctor, call, permissions, link):
     app.command()(command)
 app.add_typer(settings, name="settings")
 
