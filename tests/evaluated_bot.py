@@ -11,7 +11,7 @@ from pathlib import Path
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.frames.frames import (
-    EndFrame,
+    EndWorkerFrame,
     Frame,
     InputDTMFFrame,
     LLMFullResponseEndFrame,
@@ -55,6 +55,8 @@ class Model(FrameProcessor):
         await self.push_frame(frame, direction)
         for each in self._answer(frame):
             await self.push_frame(each)
+        if isinstance(frame, InputDTMFFrame) and frame.button.value == "#":
+            await self.push_frame(EndWorkerFrame(), FrameDirection.UPSTREAM)
 
     def _answer(self, frame: Frame) -> list[Frame]:
         if isinstance(frame, LLMMessagesUpdateFrame):
@@ -62,7 +64,7 @@ class Model(FrameProcessor):
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
             return answer(f"We are open, {self._user}.", HOURS)
         elif isinstance(frame, InputDTMFFrame) and frame.button.value == "#":
-            return [*answer("Goodbye.", FAREWELL), EndFrame()]
+            return answer("Goodbye.", FAREWELL)
         elif isinstance(frame, InputDTMFFrame):
             return answer(f"This was {frame.button.value}.", GREETING)
         return []
