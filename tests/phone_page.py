@@ -30,7 +30,7 @@ from pipecat_whatsapp.simulator.page.server import PageServer
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.simulator.sound import read_wav
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds until something is there, on however slow a machine."""
 
 DESK: ViewportSize = {"width": 1360, "height": 860}

@@ -16,14 +16,31 @@ from browser import chromium, silence, speech
 from phone_page import PhonePage, phone_page, served_page, tab
 from pipecat_whatsapp.simulator.demo import FOLDER, QUESTION
 from pipecat_whatsapp.simulator.demo import bot as demo
+from pipecat_whatsapp.simulator.graph import Account
+from pipecat_whatsapp.simulator.phone import ADA
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from ports import free_port
+from simulated_business import post
 from terminal import running
 
 GREETING, GOODBYE = FOLDER / "greeting.wav", FOLDER / "goodbye.wav"
 CLI = ("-m", "pipecat_whatsapp.cli")
 FOR_LONG = 600.0
 """Seconds of silence that a patient bot bears."""
+BUSINESS = Account().phone_number_id
+CALL_BUTTON = {
+    "messaging_product": "whatsapp",
+    "to": ADA.phone,
+    "type": "interactive",
+    "interactive": {
+        "type": "voice_call",
+        "body": {"text": "It is on its way."},
+        "action": {
+            "name": "voice_call",
+            "parameters": {"display_text": "Ask us", "payload": "order 12345"},
+        },
+    },
+}
 SOMETHING_LOST = re.compile(r"what you hear: now [^,]+, at most (?!0 %)")
 
 
@@ -146,6 +163,35 @@ async def test_two_phones_call_at_once(browser: Browser, page: PhonePage, addres
         await other.is_in_state("In call")
         await other.click("Hang up")
         await other.is_in_state("Call ended")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_somebody_without_a_number_calls_and_is_called(page: PhonePage) -> None:
+    await page.become(Phone_number="", User_ID="DE.42", Username="ada")
+    await expect(page.region("Phone")).to_contain_text("@ada")
+    await page.click("Call")
+    await page.answered()
+    assert [(call.user.phone, call.user.user_id) for call in demo.on_air] == [(None, "DE.42")]
+    await page.click("Hang up", "Have the bot call me", "Allow for 7 days", "Accept")
+    await page.answered()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_call_button_is_tapped_with_its_payload(
+    page: PhonePage, whatsapp: WhatsApp
+) -> None:
+    await page.write("Where is my order?")
+    await page.shows_steps("messages webhook", "200")
+    sent = await post(whatsapp.meta, CALL_BUTTON, path=f"/v26.0/{BUSINESS}/messages")
+    assert sent.status == 200
+    await page.click("Ask us")
+    await page.answered()
+    assert [call.cta_payload for call in demo.on_air] == ["order 12345"]
+
+
+async def test_the_speaker_is_as_loud_as_its_slider_says(page: PhonePage) -> None:
+    await page.region("Phone").get_by_role("slider", name="Speaker level").fill("40")
+    assert await page.page.locator("#speaker").evaluate("(speaker) => speaker.volume") == 0.4
 
 
 @pytest.mark.usefixtures("patient")
