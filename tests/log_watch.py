@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -64,30 +64,19 @@ def read_answer(source: str, text: str) -> None:
         _found.append(f"{match.lastgroup} in what {source} printed: {text}")
 
 
-@contextmanager
-def watched() -> Iterator[list[str]]:
-    """Read everything that is logged meanwhile.
+class _Sink:
+    """What loguru writes to, from the first test of a process on."""
 
-    Yields:
-        What was found, one line for each; grows.
-    """
-    _found.clear()
-    # As the server logs (serving/logs.py): without the values of variables in tracebacks.
-    sink = logger.add(_take, level=LEVEL, format="{message}", backtrace=False, diagnose=False)
-    handler = _Handler()
-    logging.getLogger().addHandler(handler)
-    try:
-        yield _found
-    finally:
-        logging.getLogger().removeHandler(handler)
-        with suppress(ValueError):  # A test has removed all.
-            logger.remove(sink)
+    is_open = False
 
+    def write(self, message: Message) -> None:
+        if (kind := leak(message)) is not None:
+            record = message.record
+            _found.append(f"{kind} logged by {record['name']}:{record['line']}: {message.strip()}")
 
-def _take(message: Message) -> None:
-    if (kind := leak(message)) is not None:
-        record = message.record
-        _found.append(f"{kind} logged by {record['name']}:{record['line']}: {message.strip()}")
+    def stop(self) -> None:
+        """Loguru lets go of it: somebody has removed all sinks."""
+        self.is_open = False
 
 
 class _Handler(logging.Handler):
@@ -97,3 +86,25 @@ class _Handler(logging.Handler):
         text = self.format(record)
         if (kind := leak(text)) is not None:
             _found.append(f"{kind} logged by {record.name}: {text}")
+
+
+_SINK, _HANDLER = _Sink(), _Handler()
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """Read everything that is logged meanwhile.
+
+    Yields:
+        What was found, one line for each; grows.
+    """
+    _found.clear()
+    if not _SINK.is_open:
+        # As the server logs (serving/logs.py): without the values of variables in tracebacks.
+        logger.add(_SINK, level=LEVEL, format="{message}", backtrace=False, diagnose=False)
+        _SINK.is_open = True
+    logging.getLogger().addHandler(_HANDLER)
+    try:
+        yield _found
+    finally:
+        logging.getLogger().removeHandler(_HANDLER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from loguru import logger
@@ -57,6 +58,18 @@ def test_the_log_is_read_with_its_tracebacks(leaks: list[str]) -> None:
     assert [line.split()[0] for line in leaks] == ["token", "number", "sdp"]
     assert all(__name__ in line for line in leaks[:2])
     leaks.clear()
+
+
+async def test_who_removes_all_sinks_does_not_stop_the_watch_for_good() -> None:
+    code = (
+        "from loguru import logger\n"
+        "from log_watch import watched\n"
+        "with watched():\n    logger.remove()\n"
+        "with watched() as found:\n    logger.info('EA' + 'Atoken')\n"
+        "print(len(found))\n"
+    )
+    folder = str(Path(__file__).parent)
+    assert (await run("-c", code, environment={"PYTHONPATH": folder})).output == "1\n"
 
 
 def test_who_logs_at_trace_may_see_everything(leaks: list[str]) -> None:
