@@ -65,7 +65,7 @@ async def test_who_removes_all_sinks_does_not_stop_the_watch_for_good() -> None:
         "from loguru import logger\n"
         "from log_watch import watched\n"
         "with watched():\n    logger.remove()\n"
-        "with watched() as found:\n    logger.info('EA' + 'Atoken')\n"
+        "with watched() as found:\n    logger.info('EA' + 'Aof-nobody')\n"
         "print(len(found))\n"
     )
     folder = str(Path(__file__).parent)
