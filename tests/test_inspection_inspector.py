@@ -52,7 +52,7 @@ async def inspector(whatsapp: WhatsApp) -> Inspector:
 async def watched(inspector: Inspector, phone: Phone, told: Told) -> AsyncIterator[PhoneInspection]:
     inspection = inspector.watch(phone, told)
     yield inspection
-    inspection.close()
+    await inspection.close()
 
 
 async def dial(phone: Phone, watched: PhoneInspection) -> tuple[PhoneCall, CallRecord]:
@@ -192,6 +192,35 @@ async def test_a_call_of_the_bot_is_written_down_with_what_led_to_it(
     assert record.remarks
 
 
+async def test_a_call_that_nobody_asked_for_has_what_the_bot_sent_before_it_rang(
+    whatsapp: WhatsApp, phone: Phone, watched: PhoneInspection
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    whatsapp.meta.permissions.grant(phone.user)
+    earlier = watched.begin(Direction.INBOUND)
+    calling = asyncio.create_task(adapter.call(phone.user))
+    call = await phone.rings()
+    await whatsapp.meta.wait_request("connect")
+    record = watched.begin(Direction.OUTBOUND)
+    watched.attach(call)
+    assert titles(record).count("connect") == 1
+    assert "connect" not in titles(earlier)
+    assert record.remarks
+    await call.decline()
+    await calling
+
+
+async def test_who_goes_away_in_a_call_leaves_a_record_with_an_end(
+    whatsapp: WhatsApp, phone: Phone, watched: PhoneInspection
+) -> None:
+    await whatsapp.serve(PlainBot())
+    call, record = await dial(phone, watched)
+    await call.answered()
+    await phone.close()
+    await watched.close()
+    assert record.end == "the caller hung up"
+
+
 async def test_two_phones_have_records_of_their_own(
     whatsapp: WhatsApp, phone: Phone, watched: PhoneInspection, inspector: Inspector
 ) -> None:
@@ -206,7 +235,7 @@ async def test_two_phones_have_records_of_their_own(
         await until(has(each, "terminate webhook"))
         assert titles(each).count("connect webhook") == 1
         assert titles(each).count("accept") == 1
-    other.close()
+    await other.close()
 
 
 async def test_a_new_record_does_not_get_what_belongs_to_an_older_call(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -36,10 +37,15 @@ class Journal:
         """Have each request and each delivery told when it is done.
 
         Returns:
-            Ends it.
+            Ends it. Safe to repeat.
         """
         self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+
+        def unwatch() -> None:
+            with suppress(ValueError):
+                self._watchers.remove(watcher)
+
+        return unwatch
 
     async def note_request(self, request: GraphRequest) -> None:
         """Keep a request that was answered, or never will be."""

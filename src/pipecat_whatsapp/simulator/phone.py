@@ -183,5 +183,4 @@ class Phone(Inbox):
     async def close(self) -> None:
         """Decline what rings, hang up whatever call is still up, and be called no more."""
         self._meta.unregister(self)
-        for call in self._calls:
-            await call.hang_up()
+        await asyncio.gather(*(call.hang_up() for call in self._calls))

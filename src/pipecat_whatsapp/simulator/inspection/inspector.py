@@ -34,6 +34,7 @@ MOST_RECORDS = 50
 
 _LOOK = 0.1
 _LOOKS_PER_SAMPLE = 5
+_FAREWELL = 1.0
 
 Tell = Callable[[str, Json], None]
 """Is told "record", "call_id", "step", "sample", "remarks" or "record_end", and the rest of it."""
@@ -108,6 +109,7 @@ class PhoneInspection:
         self, meta: SimulatedMeta, phone: Phone, tell: Tell, keep: Callable[[_Kept], None]
     ) -> None:
         self._phone = phone
+        self._meta = meta
         self._business_phone = meta.account.display_phone_number
         self._tell = tell
         self._keep = keep
@@ -141,6 +143,7 @@ class PhoneInspection:
         kept = self._records[-1]
         kept.call, kept.said, kept.record.call_id = call, Recording(), call.id
         self._tell("call_id", {"record": kept.record.id, "call_id": call.id})
+        self._catch_up(call.id)
         task = asyncio.create_task(self._follow(kept, call, kept.said))
         self._following.add(task)
         task.add_done_callback(self._following.discard)
@@ -157,9 +160,11 @@ class PhoneInspection:
         if self._probe is not None:
             self._probe.note_concealed(share)
 
-    def close(self) -> None:
-        """Follow the phone no longer."""
+    async def close(self) -> None:
+        """Follow the phone no longer; calls that are over are written down to their end."""
         self._unwatch()
+        if self._following:
+            await asyncio.wait(self._following, timeout=_FAREWELL)
         for task in self._following:
             task.cancel()
 
@@ -200,6 +205,12 @@ class PhoneInspection:
         kept.record.end = end
         self._tell("record_end", {"record": kept.record.id, "end": end})
 
+    def _catch_up(self, call_id: str) -> None:
+        """Write down what was known of a call before it rang: the bot's own request, say."""
+        for activity in (*self._meta.requests, *self._meta.deliveries):
+            if activity.call_id == call_id:
+                self._on_activity(activity)
+
     def _on_activity(self, activity: GraphRequest | Delivery) -> None:
         kept = self._concerned(activity)
         if kept is None:
@@ -215,9 +226,8 @@ class PhoneInspection:
     def _concerned(self, activity: GraphRequest | Delivery) -> _Kept | None:
         """The record into which something belongs, if it is about this phone at all."""
         if activity.call_id is not None:
-            for kept in reversed(self._records):
-                if kept.record.call_id == activity.call_id:
-                    return kept
+            of_call = (kept for kept in self._records if kept.record.call_id == activity.call_id)
+            return next(of_call, None)
         if self._records and steps.names(activity, self._phone.user):
             return self._records[-1]
         return None

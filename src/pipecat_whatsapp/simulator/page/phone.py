@@ -85,7 +85,7 @@ class PagePhone:
         if self.is_busy:
             self._desk.story.tell("phone", f"{name_of(self.user)} is gone")
         await self._phone.close()
-        self._inspection.close()
+        await self._inspection.close()
 
     def _dial(self, cta_payload: str | None) -> None:
         self._demand_free_line()
