@@ -166,6 +166,18 @@ def environment(meta: SimulatedMeta | None) -> dict[str, str]:
     return environ
 
 
+async def test_the_env_file_of_the_current_folder_is_read(
+    tmp_path: Path, whatsapp: WhatsApp
+) -> None:
+    written = environment(whatsapp.meta)
+    lines = [f"{name}={v}" for name, v in written.items() if name.startswith("WHATSAPP_")]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    allowed = {"PYTHON_DOTENV_DISABLED": "0", "WHATSAPP_TOKEN": "an old one"}
+    async with bot_process(tmp_path, "-t", "whatsapp", **allowed) as process:
+        await process.started()
+        await whatsapp.meta.subscribe(f"{process.url}/whatsapp")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_call_and_the_end_of_the_process(
     tmp_path: Path, whatsapp: WhatsApp, phone: Phone, number: signal.Signals

@@ -83,6 +83,9 @@ def main(
 ) -> None:
     """Run a bot with pipecat's runner; `-t whatsapp` serves WhatsApp calls.
 
+    With `-t whatsapp` the `.env` of the current folder, or of one above it, is read over the
+    environment.
+
     Args:
         parser: A parser with arguments of your own, as for pipecat's `main()`.
         bot: The bot for WhatsApp calls; the function `bot` of the main module by default.
@@ -92,10 +95,13 @@ def main(
         on_webhook_event: See `WebhookAdapter`.
         on_call_ended: See `WebhookAdapter`.
     """
+    from dotenv import find_dotenv, load_dotenv
     from pipecat.runner.run import app
     from pipecat.runner.run import main as run_pipecat
 
     def serve_whatsapp(args: argparse.Namespace) -> None:
+        # pipecat's runner looks for the file in the folders above its own installation only.
+        load_dotenv(find_dotenv(usecwd=True), override=True)
         adapter = WebhookAdapter(
             WhatsAppConfig.from_env(**_ice_servers(args)),
             bot or _main_module_bot(),
