@@ -1,7 +1,7 @@
 # Every target makes the environment first when it is missing.
 #   make demo                  a real call against a simulated WhatsApp
 #   make demo ARGS=--outbound  the bot asks for permission, and calls
-#   make demo ARGS=--stay      keep it running, and call again from another terminal
+#   make demo ARGS=--stay      keep it running, and call it from the browser
 #   make test                  all tests
 #   make lint                  linters and types
 #   make docs                  the documentation's site, built into build/site
