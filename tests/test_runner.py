@@ -172,8 +172,9 @@ async def test_the_env_file_of_the_current_folder_is_read(
     written = environment(whatsapp.meta)
     lines = [f"{name}={v}" for name, v in written.items() if name.startswith("WHATSAPP_")]
     (tmp_path / ".env").write_text("\n".join(lines))
-    allowed = {"PYTHON_DOTENV_DISABLED": "0", "WHATSAPP_TOKEN": "an old one"}
-    async with bot_process(tmp_path, "-t", "whatsapp", **allowed) as process:
+    async with bot_process(
+        tmp_path, "-t", "whatsapp", PYTHON_DOTENV_DISABLED="0", WHATSAPP_TOKEN="an old one"
+    ) as process:
         await process.started()
         await whatsapp.meta.subscribe(f"{process.url}/whatsapp")
 

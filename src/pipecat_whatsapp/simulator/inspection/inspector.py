@@ -207,7 +207,8 @@ class PhoneInspection:
 
     def _catch_up(self, call_id: str) -> None:
         """Write down what was known of a call before it rang: the bot's own request, say."""
-        for activity in (*self._meta.requests, *self._meta.deliveries):
+        known: list[GraphRequest | Delivery] = [*self._meta.requests, *self._meta.deliveries]
+        for activity in known:
             if activity.call_id == call_id:
                 self._on_activity(activity)
 
