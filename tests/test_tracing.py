@@ -61,9 +61,12 @@ class Spans:
 def exporter() -> InMemorySpanExporter:
     """The application's choice of where spans go, which a process makes once."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider()
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        trace.set_tracer_provider(TracerProvider())
+    # Somebody else in this process, such as pipecat's evals, may have chosen first.
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
     return exporter
 
 

@@ -60,4 +60,5 @@ def _quieten() -> None:
     from loguru import logger
 
     logger.remove()
-    logger.add(sys.stderr, level="WARNING", format="{message}")
+    # A traceback must not show the values of variables: tokens and secrets are among them.
+    logger.add(sys.stderr, level="WARNING", format="{message}", diagnose=False)
