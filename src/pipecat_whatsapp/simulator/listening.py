@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from pipecat_whatsapp.simulator.matching import Match, find
+from pipecat_whatsapp.simulator.matching import Match, find, length_of
 from pipecat_whatsapp.simulator.recording import Recording
-from pipecat_whatsapp.simulator.sound import RATE
 
 _PAUSE = 0.5  # Seconds between two looks: each costs as much as some packets do.
 _MARGIN = 1.0  # Seconds by which pauses make a sound longer, beside its own length.
@@ -46,28 +45,26 @@ class Listener:
             ValueError: It is all silence.
         """
         deadline = time.monotonic() + timeout
-        since, length = self._since, len(wanted) / 2 / RATE
+        since, length = self._since, length_of(wanted)
         while True:
             is_last = is_over() or time.monotonic() >= deadline
-            duration, match = await self._look(since, wanted)
-            if match is not None:
-                self._since = since + match.end
-                return True
+            duration = self._recording.duration - since
+            # To look costs time that the bot may need to speak, so nothing is looked for too early.
+            if is_last or duration >= length:
+                match = await self._look(since, wanted)
+                if match is not None:
+                    self._since = since + match.end
+                    return True
             if is_last:
                 return False
             # What began before this would have been heard by now.
             since = max(since, since + duration - 2 * length - _MARGIN)
             await asyncio.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
 
-    async def _look(self, since: float, wanted: bytes) -> tuple[float, Match | None]:
-        """How much was heard from a time on, s, and where in it the sound is.
+    async def _look(self, since: float, wanted: bytes) -> Match | None:
+        """Where the sound is in what was heard from a time on, s.
 
         It is done in another thread, because the phone must go on speaking meanwhile.
         """
         decode = self._recording.stretch(since)
-
-        def look() -> tuple[float, Match | None]:
-            heard = decode()
-            return len(heard) / 2 / RATE, find(heard, wanted)
-
-        return await asyncio.to_thread(look)
+        return await asyncio.to_thread(lambda: find(decode(), wanted))

@@ -101,6 +101,15 @@ def find(heard: bytes, wanted: bytes) -> Match | None:
     return None
 
 
+def length_of(wanted: bytes) -> float:
+    """How long a sound is without the silence around it, s.
+
+    Raises:
+        ValueError: It is all silence.
+    """
+    return len(_without_silence(_samples(wanted))) / RATE
+
+
 class _Chain:
     """A pattern in pieces, and how well they lie in a recording, one behind the other.
 

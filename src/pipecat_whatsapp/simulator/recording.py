@@ -87,6 +87,11 @@ class Recording:
         return peak
 
     @property
+    def duration(self) -> float:
+        """How long it is, from the first packet on, s."""
+        return (self._end - min(self._packets, default=self._end)) / OPUS_CLOCK
+
+    @property
     def pcm(self) -> bytes:
         """All that was heard so far, from the first packet on."""
         return self.stretch(0.0)()
