@@ -17,7 +17,7 @@ from pipecat_whatsapp.media.rtp import ReportBlock, RtpPacket, source_descriptio
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.graph import MetaCall, SimulatedMeta
-from pipecat_whatsapp.simulator.offer import read_answer, write_offer
+from pipecat_whatsapp.simulator.offer import read_answer
 from pipecat_whatsapp.simulator.phone import ADA
 from pipecat_whatsapp.simulator.rtp import RtpStream, sender_report
 from pipecat_whatsapp.simulator.sound import FRAME_TICKS
@@ -104,15 +104,7 @@ class LeanCall:
         """
         endpoint = await LiteEndpoint.open()
         call = cls(endpoint, departures, phase)
-        offer = write_offer(
-            host=endpoint.host,
-            port=endpoint.port,
-            ufrag=endpoint.ufrag,
-            pwd=endpoint.pwd,
-            fingerprint=endpoint.fingerprint,
-            ssrc=call._stream.ssrc,
-        )
-        call._meta_call = meta.ring(call, offer, _new_user())
+        call._meta_call = meta.ring(call, endpoint.offer(call._stream.ssrc), _new_user())
         return call
 
     @property

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
+import pytest
 
 from aiortc_business import Business
 from pipecat_whatsapp.calls.dial_client import DialAnswer
@@ -169,3 +170,15 @@ async def page_of(whatsapp: WhatsApp, **options: Any) -> AsyncIterator[PageServe
 
     async with PageServer(whatsapp.meta, "bot.py", dial, **options) as server:
         yield server
+
+
+@pytest.fixture
+async def server(whatsapp: WhatsApp) -> AsyncIterator[PageServer]:
+    async with page_of(whatsapp) as made:
+        yield made
+
+
+@pytest.fixture
+async def tab(server: PageServer) -> AsyncIterator[PageTab]:
+    async with open_tab(server.url) as made:
+        yield made

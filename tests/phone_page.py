@@ -21,12 +21,9 @@ from playwright.async_api import (
 )
 
 from browser import Ear, listen
-from pipecat_whatsapp.calls.dial_client import DialAnswer
-from pipecat_whatsapp.meta.events import User
-from pipecat_whatsapp.simulator.callee import order_call_to
+from page_tab import page_of
 from pipecat_whatsapp.simulator.demo import bot as demo
 from pipecat_whatsapp.simulator.matching import find
-from pipecat_whatsapp.simulator.page.server import PageServer
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.simulator.sound import read_wav
 
@@ -182,12 +179,7 @@ class PhonePage:
 async def served_page(whatsapp: WhatsApp) -> AsyncIterator[str]:
     """The address of a page on which one calls the demo bot, here in this process."""
     await whatsapp.serve(demo.bot, on_webhook_event=demo.on_webhook_event)
-    meta = whatsapp.meta
-
-    async def dial(user: User) -> DialAnswer:
-        return await order_call_to(user, whatsapp.webhook_url, meta.account.app_secret)
-
-    async with PageServer(meta, "bot.py", dial) as server:
+    async with page_of(whatsapp) as server:
         yield f"{server.url}/"
 
 

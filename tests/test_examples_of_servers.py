@@ -16,6 +16,7 @@ from asgi import served
 from example_files import EXAMPLES, SOUNDS, hears, load
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.graph import Account, SimulatedMeta
+from pipecat_whatsapp.simulator.hosting import on_loopback
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from recordings import MOSTLY, share_found
@@ -107,14 +108,8 @@ async def graph_of(*metas: SimulatedMeta) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_route("POST", "/{path:.*}", forward)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0]
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as url:
+        yield url
 
 
 async def test_each_number_has_its_bot(whatsapp: WhatsApp, phone: Phone) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
-from aiohttp import web
 from fastapi import FastAPI
 
 from asgi import served
@@ -17,6 +15,7 @@ from bots import PlainBot
 from conftest import until
 from page_programs import DOCS, Program, bot, program, programs_of
 from pipecat_whatsapp.server import create_app
+from pipecat_whatsapp.simulator.hosting import on_loopback
 from pipecat_whatsapp.simulator.payloads import signature
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
@@ -26,19 +25,6 @@ __all__ = ["bot", "program", "redis_server"]
 
 PAGE = "how-to/own-app.md"
 FASTAPI, AIOHTTP, PART, STARLETTE, ORDERS, DRAINING, SHARED = programs_of(PAGE)
-
-
-@asynccontextmanager
-async def served_by_aiohttp(app: web.Application) -> AsyncIterator[str]:
-    """Serve an application; gives its address."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0]
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
 
 
 async def status_of(url: str, body: bytes, secret: str | None) -> int:
@@ -84,14 +70,14 @@ async def test_an_application_within_another_is_not_started(program: Program) ->
 
 
 async def test_aiohttp(whatsapp: WhatsApp, phone: Phone, program: Program) -> None:
-    async with served_by_aiohttp(await program(AIOHTTP).app()) as url:
+    async with on_loopback(await program(AIOHTTP).app()) as url:
         await is_called(whatsapp, phone, url + "/whatsapp")
 
 
 async def test_a_part_of_an_aiohttp_application(
     whatsapp: WhatsApp, phone: Phone, program: Program
 ) -> None:
-    async with served_by_aiohttp(await program(PART).app()) as url:
+    async with on_loopback(await program(PART).app()) as url:
         await is_called(whatsapp, phone, url + "/bots/whatsapp")
         body, secret = b" " * (2 * 1024 * 1024), whatsapp.meta.account.app_secret
         assert await status_of(url + "/bots/whatsapp", body, secret) == 200
@@ -154,8 +140,8 @@ async def test_several_processes(
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     first, second = program(SHARED), program(SHARED)
     async with (
-        served_by_aiohttp(create_app(first.adapter)) as url,
-        served_by_aiohttp(create_app(second.adapter)) as other_url,
+        on_loopback(create_app(first.adapter)) as url,
+        on_loopback(create_app(second.adapter)) as other_url,
     ):
         await whatsapp.meta.subscribe(url + "/whatsapp")
         call = await phone.dial()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from pipecat.frames.frames import OutputDTMFUrgentFrame
 from aiortc_business import loud, pitch, tone
 from bots import Ears, PipelineBot, PlainBot, says
 from conftest import Reports, until
-from page_tab import ADA, BEN, PATIENCE, PageTab, open_tab, page_of
+from page_tab import ADA, BEN, PATIENCE, PageTab, open_tab, page_of, server, tab
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dial_client import DialAnswer, DialError
 from pipecat_whatsapp.calls.outcome import Cause
@@ -24,20 +23,10 @@ from pipecat_whatsapp.simulator.page.server import PageServer
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from simulated_account import DAY, Clock
 
+__all__ = ["server", "tab"]
+
 EVIL = "<img src=x onerror=\"alert('1')\">"
 ADA_USER = User(phone=ADA["phone"], user_id=ADA["user_id"], name=ADA["name"])
-
-
-@pytest.fixture
-async def server(whatsapp: WhatsApp) -> AsyncIterator[PageServer]:
-    async with page_of(whatsapp) as made:
-        yield made
-
-
-@pytest.fixture
-async def tab(server: PageServer) -> AsyncIterator[PageTab]:
-    async with open_tab(server.url) as made:
-        yield made
 
 
 def talker() -> tuple[PipelineBot, Ears]:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from aiortc_business import tone
 from bots import PipelineBot, PlainBot, says
-from page_tab import ADA, BEN, PageTab, open_tab, page_of
+from page_tab import ADA, BEN, PageTab, open_tab, page_of, server, tab
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.simulator.network import NetworkConditions
 from pipecat_whatsapp.simulator.page import server as page_server
@@ -21,17 +21,7 @@ from pipecat_whatsapp.simulator.page.server import CONTENT_TYPES, STATIC, PageSe
 from pipecat_whatsapp.simulator.page.tab import LONGEST_MESSAGE, Pace
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
-
-@pytest.fixture
-async def server(whatsapp: WhatsApp) -> AsyncIterator[PageServer]:
-    async with page_of(whatsapp) as made:
-        yield made
-
-
-@pytest.fixture
-async def tab(server: PageServer) -> AsyncIterator[PageTab]:
-    async with open_tab(server.url) as made:
-        yield made
+__all__ = ["server", "tab"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from aiortc_business import Business, spy_on_rtp
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
-from pipecat_whatsapp.simulator.offer import Answer, read_answer, write_offer
+from pipecat_whatsapp.simulator.offer import Answer, read_answer
 
 PATIENCE = 60
 REMOTE = Answer("theirs", "pwd", ":".join(["00"] * 32), "active", 111)
@@ -35,21 +35,10 @@ async def business() -> AsyncIterator[Business]:
         yield made
 
 
-def offer(endpoint: LiteEndpoint) -> str:
-    return write_offer(
-        host=endpoint.host,
-        port=endpoint.port,
-        ufrag=endpoint.ufrag,
-        pwd=endpoint.pwd,
-        fingerprint=endpoint.fingerprint,
-        ssrc=1,
-    )
-
-
 async def connect(endpoint: LiteEndpoint, business: Business) -> None:
     up = asyncio.Event()
     endpoint.on_connected = up.set
-    endpoint.start(read_answer(await business.answer(offer(endpoint))))
+    endpoint.start(read_answer(await business.answer(endpoint.offer(1))))
     async with asyncio.timeout(PATIENCE):
         await up.wait()
         await business.connected.wait()
@@ -169,7 +158,7 @@ async def test_a_business_with_another_certificate_is_refused(
 ) -> None:
     reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     endpoint.on_closed = reason.set_result
-    answer = read_answer(await business.answer(offer(endpoint)))
+    answer = read_answer(await business.answer(endpoint.offer(1)))
     endpoint.start(replace(answer, fingerprint=REMOTE.fingerprint))
     async with asyncio.timeout(PATIENCE):
         assert "handshake failed" in await reason
@@ -183,7 +172,7 @@ async def test_a_client_hello_before_the_answer_falls_and_is_sent_again(
     up, paired = asyncio.Event(), asyncio.Event()
     endpoint.on_connected = up.set
     business.pc.on("iceconnectionstatechange", paired.set)
-    answer = read_answer(await business.answer(offer(endpoint)))
+    answer = read_answer(await business.answer(endpoint.offer(1)))
     async with asyncio.timeout(PATIENCE):
         while business.pc.iceConnectionState != "completed":
             paired.clear()

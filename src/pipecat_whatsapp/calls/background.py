@@ -10,17 +10,21 @@ from loguru import logger
 
 
 class Background:
-    """Runs coroutines as tasks; what one raises is logged."""
+    """Runs coroutines as tasks; what one raises is logged.
 
-    def __init__(self) -> None:
+    Args:
+        failure: What the log says then.
+    """
+
+    def __init__(self, failure: str = "A task of the adapter failed") -> None:
+        self._failure = failure
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as a task."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_log_failure)
+        task.add_done_callback(self._done)
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until the tasks that run now are done, or for so many seconds."""
@@ -34,7 +38,7 @@ class Background:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.opt(exception=error).error("A task of the adapter failed")
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.opt(exception=error).error(self._failure)

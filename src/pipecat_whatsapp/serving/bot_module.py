@@ -15,9 +15,12 @@ from typing import Any
 
 from loguru import logger
 
+from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, RegionHook
+from pipecat_whatsapp.calls.directory import CallDirectory
 from pipecat_whatsapp.calls.hooks import CallEndedHook, MissedCallHook, WebhookEventHook
 from pipecat_whatsapp.calls.observer import Observer
+from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.runner import StartHook
 from pipecat_whatsapp.server import ReadyzHook
@@ -50,6 +53,33 @@ class BotModule:
     region: RegionHook | None = None
     readyz: ReadyzHook | None = None
     observers: Sequence[Observer] = ()
+
+    def adapter(
+        self,
+        config: WhatsAppConfig,
+        *,
+        directory: CallDirectory | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> WebhookAdapter:
+        """An adapter that has this bot answer, and asks and tells these hooks.
+
+        Args:
+            config: Its settings.
+            directory: See `WebhookAdapter`.
+            observers: Those that are told before the module's own.
+        """
+        return WebhookAdapter(
+            config,
+            self.bot,
+            directory=directory,
+            observers=[*observers, *self.observers],
+            cli_args=self.cli_args,
+            region=self.region,
+            on_incoming_call=self.on_incoming_call,
+            on_missed_call=self.on_missed_call,
+            on_webhook_event=self.on_webhook_event,
+            on_call_ended=self.on_call_ended,
+        )
 
 
 HOOKS = (

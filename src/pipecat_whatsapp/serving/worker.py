@@ -182,17 +182,10 @@ class OnlyCall(Observer):
 
 
 def _adapter(assignment: Assignment, module: BotModule) -> WebhookAdapter:
-    return WebhookAdapter(
+    return module.adapter(
         _config(assignment),
-        module.bot,
         directory=_directory(assignment),
-        observers=[*our_observers(assignment.settings, module.observers), *module.observers],
-        cli_args=module.cli_args,
-        region=module.region,
-        on_incoming_call=module.on_incoming_call,
-        on_missed_call=module.on_missed_call,
-        on_webhook_event=module.on_webhook_event,
-        on_call_ended=module.on_call_ended,
+        observers=our_observers(assignment.settings, module.observers),
     )
 
 

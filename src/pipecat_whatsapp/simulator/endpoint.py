@@ -16,7 +16,13 @@ from aioice import stun
 from pipecat_whatsapp.media.rtp import is_rtcp
 from pipecat_whatsapp.simulator.dtls import Dtls, Identity
 from pipecat_whatsapp.simulator.network import Network, Way
-from pipecat_whatsapp.simulator.offer import Answer, ice_credentials
+from pipecat_whatsapp.simulator.offer import (
+    Answer,
+    Place,
+    ice_credentials,
+    write_answer,
+    write_offer,
+)
 
 Address = tuple[str, int]
 
@@ -88,6 +94,31 @@ class LiteEndpoint(asyncio.DatagramProtocol):
         """Whether SRTP keys are agreed."""
         return self._dtls is not None and self._dtls.keys is not None
 
+    def offer(self, ssrc: int, variant: str = "today") -> str:
+        """Write an offer of this endpoint, as WhatsApp does.
+
+        Args:
+            ssrc: The SSRC of what will be sent.
+            variant: See `write_offer`.
+
+        Raises:
+            ValueError: There is no such variant.
+        """
+        return write_offer(ssrc=ssrc, variant=variant, **self._place)
+
+    def answer(self, offer_sdp: str, ssrc: int, setup: str) -> str:
+        """Write this endpoint's answer to a business that calls.
+
+        Args:
+            offer_sdp: The business's offer.
+            ssrc: The SSRC of what will be sent.
+            setup: See `write_answer`.
+
+        Raises:
+            AnswerError: The offer cannot carry a call.
+        """
+        return write_answer(offer_sdp, ssrc=ssrc, setup=setup, **self._place)
+
     def start(self, answer: Answer) -> None:
         """Let DTLS begin, now that the business's answer is known.
 
@@ -151,6 +182,16 @@ class LiteEndpoint(asyncio.DatagramProtocol):
             self._dtls.receive(data)
         elif 128 <= data[0] < 192:
             self._travel(Way.TO_PHONE, lambda: self._receive_media(data))
+
+    @property
+    def _place(self) -> Place:
+        return {
+            "host": self.host,
+            "port": self.port,
+            "ufrag": self.ufrag,
+            "pwd": self.pwd,
+            "fingerprint": self.fingerprint,
+        }
 
     def _answer_check(self, data: bytes, addr: Address) -> None:
         try:

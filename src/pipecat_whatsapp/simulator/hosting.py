@@ -33,6 +33,23 @@ def config_of(meta: SimulatedMeta, **changes: Any) -> WhatsAppConfig:
 
 
 @asynccontextmanager
+async def on_loopback(app: web.Application) -> AsyncIterator[str]:
+    """Serve an application at a free port of 127.0.0.1.
+
+    Yields:
+        Where, without a path.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def hosted(meta: SimulatedMeta, adapter: WebhookAdapter) -> AsyncIterator[str]:
     """Let an adapter take the webhooks of the business number; ends its calls in the end.
 
@@ -43,13 +60,6 @@ async def hosted(meta: SimulatedMeta, adapter: WebhookAdapter) -> AsyncIterator[
     Yields:
         Where it takes them.
     """
-    runner = web.AppRunner(create_app(adapter), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        url = f"http://{host}:{port}{PATH}"
-        await meta.subscribe(url)
-        yield url
-    finally:
-        await runner.cleanup()
+    async with on_loopback(create_app(adapter)) as address:
+        await meta.subscribe(f"{address}{PATH}")
+        yield f"{address}{PATH}"

@@ -11,6 +11,7 @@ import secrets
 import time
 import uuid
 from dataclasses import dataclass
+from typing import TypedDict
 
 from pipecat_whatsapp.simulator.sdp_forms import ANSWER, OFFERS
 
@@ -46,6 +47,16 @@ class Answer:
     opus_pt: int
     dtmf_pt: int | None = None
     ssrc: int | None = None
+
+
+class Place(TypedDict):
+    """Where a relay is reached, as `write_offer` and `write_answer` take it."""
+
+    host: str
+    port: int
+    ufrag: str
+    pwd: str
+    fingerprint: str
 
 
 def ice_credentials() -> tuple[str, str]:

@@ -76,7 +76,6 @@ class PhoneCall:
     def __init__(self, endpoint: LiteEndpoint, *, rules: MediaRules, dtx: bool = False) -> None:
         self.meta_call: MetaCall | None = None
         self.offer_sdp: str | None = None
-        self._endpoint = endpoint
         self.media = PhoneMedia(endpoint, dtx=dtx, on_change=self._change)
         self.recording = self.media.recording
         self._voice = self.media.voice
@@ -149,7 +148,7 @@ class PhoneCall:
 
     async def connected(self, timeout: float | None = 30.0) -> None:  # noqa: ASYNC109
         """Wait until media can flow: ICE and DTLS are up. Raises as `answered` does."""
-        await self._until(lambda: self._endpoint.connected, timeout)
+        await self._until(lambda: self.media.endpoint.connected, timeout)
 
     async def until(
         self,
@@ -221,7 +220,7 @@ class PhoneCall:
 
     def vanish(self) -> None:
         """Drop off the network: Meta hears nothing, the business hears nothing."""
-        self._endpoint.vanish()
+        self.media.endpoint.vanish()
         self._finish("vanished")
 
     async def ended(self, timeout: float | None = 30.0) -> str:  # noqa: ASYNC109
@@ -260,7 +259,7 @@ class PhoneCall:
         self._change()
 
     def _speak_if_ready(self) -> None:
-        up = self._endpoint.connected and self.recording.accepted_at is not None
+        up = self.media.endpoint.connected and self.recording.accepted_at is not None
         if up and self._reason is None:
             self.media.speak()
 
@@ -284,7 +283,7 @@ class PhoneCall:
                 await self.meta_call.hang_up(error)
             self.media.say_goodbye()
         finally:
-            await self._endpoint.close()
+            await self.media.endpoint.close()
 
     async def _closed(self) -> None:
         if self._closing is not None:

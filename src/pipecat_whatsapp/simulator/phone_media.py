@@ -20,16 +20,10 @@ from pipecat_whatsapp.media.rtp import (
     source_description,
 )
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
-from pipecat_whatsapp.simulator.offer import (
-    Answer,
-    read_answer,
-    read_offer,
-    write_answer,
-    write_offer,
-)
+from pipecat_whatsapp.simulator.offer import Answer, read_answer, read_offer
 from pipecat_whatsapp.simulator.recording import Recording
 from pipecat_whatsapp.simulator.rtp import FarEnd, RtpStream, bye, sender_report
-from pipecat_whatsapp.simulator.voice import DTMF_PT, OPUS_PT, Voice
+from pipecat_whatsapp.simulator.voice import DTMF_PT, Voice
 
 _CNAME = "WhatsAppAudioStream1"
 _REPORT_TICKS = 50  # One RTCP report a second.
@@ -76,18 +70,7 @@ class PhoneMedia:
         Raises:
             ValueError: There is no such variant.
         """
-        end = self.endpoint
-        return write_offer(
-            host=end.host,
-            port=end.port,
-            ufrag=end.ufrag,
-            pwd=end.pwd,
-            fingerprint=end.fingerprint,
-            ssrc=self._stream.ssrc,
-            opus_pt=OPUS_PT,
-            dtmf_pt=DTMF_PT,
-            variant=variant,
-        )
+        return self.endpoint.offer(self._stream.ssrc, variant)
 
     def start(self, answer_sdp: str) -> None:
         """Connect to the business.
@@ -107,18 +90,9 @@ class PhoneMedia:
         Raises:
             AnswerError: The offer cannot carry a call.
         """
-        offer, end = read_offer(offer_sdp), self.endpoint
+        offer = read_offer(offer_sdp)
         setup = "passive" if offer.setup == "active" else setup
-        answer = write_answer(
-            offer_sdp,
-            host=end.host,
-            port=end.port,
-            ufrag=end.ufrag,
-            pwd=end.pwd,
-            fingerprint=end.fingerprint,
-            ssrc=self._stream.ssrc,
-            setup=setup,
-        )
+        answer = self.endpoint.answer(offer_sdp, self._stream.ssrc, setup)
         self._connect(replace(offer, setup="passive" if setup == "active" else "active"))
         return answer
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.serving.bot_module import BotModule, load_bot
 from pipecat_whatsapp.simulator.evaluation.conversation import Conversation
@@ -119,16 +118,7 @@ async def evaluated(
     insight = Insight()
     with attaching():
         async with SimulatedMeta() as meta:
-            adapter = WebhookAdapter(
-                config_of(meta),
-                module.bot,
-                cli_args=module.cli_args,
-                on_incoming_call=module.on_incoming_call,
-                on_missed_call=module.on_missed_call,
-                on_webhook_event=module.on_webhook_event,
-                on_call_ended=module.on_call_ended,
-                observers=[*module.observers, insight],
-            )
+            adapter = module.adapter(config_of(meta), observers=[insight])
             server = EvaluationServer(meta, insight, echo, conditions=conditions, seed=seed)
             async with hosted(meta, adapter), server.serving(port) as url:
                 if module.on_start is not None:

@@ -155,6 +155,16 @@ class PhoneInspection:
             at = self._since(kept, time.monotonic())
             self._add(kept, Step(at, source, target, title, detail=detail))
 
+    def end(self, record: CallRecord, words: str) -> None:
+        """End a record; that of a call that is followed ends by itself.
+
+        Args:
+            record: The record.
+            words: How it ended.
+        """
+        record.end = words
+        self._tell("record_end", {"record": record.id, "end": words})
+
     def note_concealed(self, share: float) -> None:
         """Take in what share of the sound the browser made up since it last told, 0 to 1."""
         if self._probe is not None:
@@ -185,7 +195,7 @@ class PhoneInspection:
             with suppress(TimeoutError):
                 await call.ended(_LOOK)
         self._look(kept, probe)
-        self._end(kept, end_in_words(await call.ended(None)))
+        self.end(kept.record, end_in_words(await call.ended(None)))
 
     def _look(self, kept: _Kept, probe: Probe) -> None:
         for milestone in probe.milestones():
@@ -200,10 +210,6 @@ class PhoneInspection:
         if len(kept.record.samples) < MOST_SAMPLES:
             kept.record.samples.append(sample)
             self._tell("sample", {"record": kept.record.id, "sample": as_json(sample)})
-
-    def _end(self, kept: _Kept, end: str) -> None:
-        kept.record.end = end
-        self._tell("record_end", {"record": kept.record.id, "end": end})
 
     def _catch_up(self, call_id: str) -> None:
         """Write down what was known of a call before it rang: the bot's own request, say."""

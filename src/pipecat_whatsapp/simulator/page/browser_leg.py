@@ -14,7 +14,7 @@ from typing import Self
 
 from pipecat_whatsapp.media.rtp import RtpPacket
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
-from pipecat_whatsapp.simulator.offer import read_answer, write_offer
+from pipecat_whatsapp.simulator.offer import read_answer
 from pipecat_whatsapp.simulator.sound import FRAME_TICKS
 from pipecat_whatsapp.simulator.voice import OPUS_PT
 
@@ -53,16 +53,7 @@ class BrowserLeg:
     @property
     def offer(self) -> str:
         """What the page has to answer."""
-        end = self._endpoint
-        return write_offer(
-            host=end.host,
-            port=end.port,
-            ufrag=end.ufrag,
-            pwd=end.pwd,
-            fingerprint=end.fingerprint,
-            ssrc=self._ssrc,
-            opus_pt=OPUS_PT,
-        )
+        return self._endpoint.offer(self._ssrc)
 
     @property
     def connected(self) -> bool:

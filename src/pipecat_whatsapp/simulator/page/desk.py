@@ -11,13 +11,16 @@ from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.graph import SimulatedMeta
 from pipecat_whatsapp.simulator.inspection.inspector import Inspector, Tell
-from pipecat_whatsapp.simulator.inspection.record import CallRecord
 from pipecat_whatsapp.simulator.network import Network
 from pipecat_whatsapp.simulator.page.switches import Switches
 from pipecat_whatsapp.simulator.story import Story
 
 Dialer = Callable[[User], Awaitable[DialAnswer]]
 """Has the bot call a user; raises `DialError` when the bot does not take the order."""
+
+
+FAILURE = "The phone page broke down"
+"""What the log says of a task that failed."""
 
 
 class NotNowError(SimulatorError):
@@ -66,11 +69,6 @@ class Seat:
     def notice(self, text: str) -> None:
         """Tell the user one sentence."""
         self.tell("notice", {"text": text})
-
-    def end(self, record: CallRecord, words: str) -> None:
-        """End the record of what became no call: the inspection follows only calls."""
-        record.end = words
-        self.tell("record_end", {"record": record.id, "end": words})
 
 
 def name_of(user: User) -> str:

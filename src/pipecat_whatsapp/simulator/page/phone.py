@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipecat_whatsapp.calls.background import Background
 from pipecat_whatsapp.calls.dial_client import DialError
 from pipecat_whatsapp.meta.events import Direction, User
 from pipecat_whatsapp.simulator.callee import MESSAGE
@@ -10,8 +11,7 @@ from pipecat_whatsapp.simulator.inspection.record import CallRecord, Party
 from pipecat_whatsapp.simulator.network import NetworkConditions
 from pipecat_whatsapp.simulator.page import orders
 from pipecat_whatsapp.simulator.page.chat import Chat
-from pipecat_whatsapp.simulator.page.desk import Desk, NotNowError, Seat, name_of
-from pipecat_whatsapp.simulator.page.errands import Errands
+from pipecat_whatsapp.simulator.page.desk import FAILURE, Desk, NotNowError, Seat, name_of
 from pipecat_whatsapp.simulator.page.switches import WORDS
 from pipecat_whatsapp.simulator.page.tab_call import TabCall
 from pipecat_whatsapp.simulator.payloads import Json
@@ -36,7 +36,7 @@ class PagePhone:
         self._chat = Chat(self._phone, seat, self._inspection)
         self._call: TabCall | None = None
         self._asked: CallRecord | None = None
-        self._errands = Errands()
+        self._errands = Background(FAILURE)
         self._errands(self._take_calls())
         self._errands(self._chat.take_messages())
         self._errands(self._chat.take_prompts())
@@ -145,7 +145,7 @@ class PagePhone:
             self._asked = None
             self._desk.story.tell("order", outcome)
             self._seat.notice(outcome)
-            self._seat.end(record, "the bot did not call")
+            self._inspection.end(record, "the bot did not call")
 
     def _drop_off(self, *, on: bool) -> None:
         self._seat.network.down = on

@@ -10,12 +10,12 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from pipecat_whatsapp.calls.background import Background
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.inspection.record import user_json
 from pipecat_whatsapp.simulator.network import Network
-from pipecat_whatsapp.simulator.page.desk import Desk, NotNowError, Seat
-from pipecat_whatsapp.simulator.page.errands import Errands
+from pipecat_whatsapp.simulator.page.desk import FAILURE, Desk, NotNowError, Seat
 from pipecat_whatsapp.simulator.page.fields import OrderError
 from pipecat_whatsapp.simulator.page.orders import Identify, Order, read_order
 from pipecat_whatsapp.simulator.page.phone import PagePhone, conditions_json
@@ -77,7 +77,7 @@ class Tab:
         self._seat = Seat(self.tell, transport.get_extra_info("sockname")[0], network)
         self._unread: asyncio.Queue[str] = asyncio.Queue(MOST_UNREAD)
         self._phone: PagePhone | None = None
-        self._errands = Errands()
+        self._errands = Background(FAILURE)
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Let the page use a phone until it goes away."""

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
+from pipecat_whatsapp.calls.background import Background
 from pipecat_whatsapp.errors import SimulatorError
 from pipecat_whatsapp.meta.events import MetaErrorInfo
 from pipecat_whatsapp.simulator.incoming_call import IncomingCall
@@ -13,7 +14,6 @@ from pipecat_whatsapp.simulator.inspection.inspector import PhoneInspection
 from pipecat_whatsapp.simulator.inspection.record import CallRecord, Party
 from pipecat_whatsapp.simulator.page import orders
 from pipecat_whatsapp.simulator.page.desk import NotNowError, Seat, name_of
-from pipecat_whatsapp.simulator.page.errands import Errands
 from pipecat_whatsapp.simulator.page.tab_sound import SoundError, TabSound
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.phone_call import PhoneCall, PhoneError
@@ -50,7 +50,7 @@ class TabCall:
         inspection: PhoneInspection,
         *,
         story: Story,
-        errands: Errands,
+        errands: Background,
     ) -> None:
         self.is_over = False
         self._seat = seat
@@ -203,7 +203,7 @@ class TabCall:
     def _end(self, words: str) -> None:
         self.is_over = True
         if self._call is None:
-            self._seat.end(self._record, words)
+            self._inspection.end(self._record, words)
         self._tell_state("ended", words)
 
     def _tell_state(self, state: str, words: str) -> None:
