@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -88,14 +89,13 @@ async def test_workers_without_a_parent_end_after_their_last_call(
     whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     options = ("--workers", 2, "--redis-url", redis_server.url)
-    async with (
-        serving(whatsapp, tmp_path / "a", *options, bot=BOT) as headless,
-        serving(whatsapp, tmp_path / "b", *options, bot=BOT, subscribe=False) as other,
-        LoadBalancer(whatsapp, headless) as balancer,
-    ):
+    async with AsyncExitStack() as stack:
+        serve = partial(serving, whatsapp, bot=BOT)
+        headless = await stack.enter_async_context(serve(tmp_path / "a", *options))
         calls = await calls_of_two_processes(whatsapp, headless)
+        # Not before: it would be handed the third call of a worker that has two.
+        other = await stack.enter_async_context(serve(tmp_path / "b", *options))
         workers = headless.workers
-        balancer.servers = [other]
         headless.command.send(signal.SIGKILL)
         later = await caller(whatsapp, 60)
         assert other.pid_of(later)
