@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -164,6 +165,52 @@ async def test_another_value_in_the_env_file_is_replaced_with_consent_only(world
     assert world.meta.business.subscriptions.callback_url is None
     assert (await set_up(world, "--yes")).code == 0
     assert dotenv_values(world.env_file)["WHATSAPP_TOKEN"] == world.meta.account.token
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+async def test_a_number_joins_several_that_are_served_already(world: World, place: str) -> None:
+    number = world.meta.account.phone_number_id
+    if place == "file":
+        world.env_file.write_text("WHATSAPP_PHONE_NUMBER_ID='1, 2'\n")
+    else:
+        world.environ["WHATSAPP_PHONE_NUMBER_ID"] = "1,2"
+    outcome = await set_up(world, "--phone-number-id", number)
+    assert outcome.code == 0, outcome
+    assert dotenv_values(world.env_file)["WHATSAPP_PHONE_NUMBER_ID"] == f"1,2,{number}"
+
+
+async def test_of_several_numbers_in_the_environment_none_is_lost(world: World) -> None:
+    number = world.meta.account.phone_number_id
+    world.environ["WHATSAPP_PHONE_NUMBER_ID"] = f"{number},2"
+    outcome = await set_up(world)
+    assert outcome.code == 0, outcome
+    assert dotenv_values(world.env_file)["WHATSAPP_PHONE_NUMBER_ID"] == f"{number},2"
+
+
+async def test_the_only_number_is_replaced_with_consent_only(world: World) -> None:
+    number = world.meta.account.phone_number_id
+    world.env_file.write_text("WHATSAPP_PHONE_NUMBER_ID=1\n")
+    refused = await set_up(world, "--phone-number-id", number)
+    assert "WHATSAPP_PHONE_NUMBER_ID in .env has another value" in refused.complaint
+    assert (await set_up(world, "--phone-number-id", number, "--yes")).code == 0
+    assert dotenv_values(world.env_file)["WHATSAPP_PHONE_NUMBER_ID"] == number
+
+
+async def test_all_numbers_that_no_account_has_are_named(world: World) -> None:
+    world.env_file.write_text("WHATSAPP_PHONE_NUMBER_ID=998,999\n")
+    outcome = await set_up(world)
+    assert outcome.code == 1
+    assert "none of the numbers 998, 999" in outcome.complaint
+
+
+async def test_a_port_that_cannot_be_opened_is_one_sentence_with_a_cure(world: World) -> None:
+    with socket.socket() as taken:
+        # Bound, and not listening: nobody answers, and nobody else can have it.
+        taken.bind(("127.0.0.1", 0))
+        outcome = await set_up(world, port=taken.getsockname()[1])
+    assert outcome.code == 1
+    assert "cannot be used (Address already in use)" in outcome.complaint
+    assert "--port" in outcome.complaint
 
 
 async def test_webhooks_that_go_elsewhere_are_moved_with_consent_only(world: World) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from pipecat_whatsapp.commands.dialogue import Dialogue
+from pipecat_whatsapp.doctor.stun import network_reason
 from pipecat_whatsapp.doctor.webhook import Visit, verify
 from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.meta.webhook import verify_subscription
@@ -123,4 +124,7 @@ async def _listen(runner: web.AppRunner, port: int) -> None:
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
     except OSError as error:
-        raise ConfigError(f"Port {port} cannot be used: {error.strerror}.") from error
+        raise ConfigError(
+            f"Port {port} cannot be used ({network_reason(error)}): stop what uses it, or name the "
+            "bot's port with --port."
+        ) from error

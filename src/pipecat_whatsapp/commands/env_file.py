@@ -11,7 +11,9 @@ from pipecat_whatsapp.errors import ConfigError
 
 
 def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[str]:
-    """Write variables that are not there yet; a different value goes only with consent.
+    """Write variables that are not there yet; a value that is there goes only with consent.
+
+    A variable may hold several values, separated by commas.
 
     The file is for its owner's eyes only from then on.
 
@@ -31,9 +33,11 @@ def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[
     path = path.resolve()
     try:
         found = {name: value or "" for name, value in dotenv_values(path).items()}
-        new = {name: value for name, value in variables.items() if not _holds(found, name, value)}
+        new = {
+            name: value for name, value in variables.items() if not _has_all(found, variables, name)
+        }
         for name in new:
-            if found.get(name):
+            if not _has_all(variables, found, name):
                 dialogue.demand(f"{name} in {path.name} has another value. Replace it?")
         path.touch(mode=0o600)
         path.chmod(0o600)
@@ -44,6 +48,6 @@ def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[
     return list(new)
 
 
-def _holds(found: Mapping[str, str], name: str, value: str) -> bool:
-    """Whether a variable has a value, alone or as one of several."""
-    return value == found.get(name) or value in values(found, name)
+def _has_all(variables: Mapping[str, str], others: Mapping[str, str], name: str) -> bool:
+    """Whether a variable has every value that it has among others."""
+    return set(values(others, name)) <= set(values(variables, name))

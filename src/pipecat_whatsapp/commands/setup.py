@@ -82,7 +82,7 @@ async def _set_up(order: _Order, dialogue: Dialogue) -> None:
         business = await _find_business(graph, order, environ, app_secret, dialogue)
         found = {
             environment.TOKEN: token,
-            environment.PHONE_NUMBER_ID: business.number.id,
+            environment.PHONE_NUMBER_ID: _served_numbers(environ, business.number.id),
             environment.APP_SECRET: app_secret,
             environment.VERIFICATION_TOKEN: verification_token,
         }
@@ -127,6 +127,12 @@ async def _find_business(
         wanted=[order.phone_number_id] if order.phone_number_id else known,
     )
     return steps.Business(info.app_id or "", app_secret, waba_id, number)
+
+
+def _served_numbers(environ: Mapping[str, str], number_id: str) -> str:
+    """Where several numbers are served, those and this one; else this one alone."""
+    known = environment.values(environ, environment.PHONE_NUMBER_ID)
+    return ",".join(dict.fromkeys([*known, number_id])) if len(known) > 1 else number_id
 
 
 def _write_env_file(env_file: Path, variables: Mapping[str, str], dialogue: Dialogue) -> None:

@@ -86,9 +86,8 @@ async def find_number(
     ]
     if not found:
         raise ConfigError(
-            f"The accounts {', '.join(accounts)} have "
-            f"{f'no number {wanted[0]}' if wanted else 'no number'}: add one in WhatsApp Manager, "
-            "or name another with --waba and --phone-number-id."
+            f"The accounts {', '.join(accounts)} have {_none_of(wanted)}: add one in WhatsApp "
+            "Manager, or name another with --waba and --phone-number-id."
         )
     chosen = dialogue.choose("number", "--phone-number-id", found)
     _demand(account.check_number(chosen[1]), dialogue)
@@ -174,6 +173,12 @@ def _demand(finding: Finding, dialogue: Dialogue) -> None:
 
 def _is_set_up(found: Subscription, webhook: Webhook) -> bool:
     return found.active and found.callback_url == webhook.url and FIELDS.keys() <= set(found.fields)
+
+
+def _none_of(wanted: Sequence[str]) -> str:
+    if len(wanted) > 1:
+        return f"none of the numbers {', '.join(wanted)}"
+    return " ".join(["no number", *wanted])
 
 
 def _named(number: PhoneNumber) -> str:
