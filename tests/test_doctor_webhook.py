@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -140,6 +141,20 @@ async def test_an_address_that_cannot_be_visited_is_unreachable(url: str) -> Non
 )
 def test_meta_wants_https(url: str, refused: bool) -> None:
     assert (fault_of(url) is not None) is refused
+
+
+async def test_an_answer_that_is_no_http_does_not_bring_the_verification_token_to_light() -> None:
+    def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        found = await verify(f"http://127.0.0.1:{port}/whatsapp", "only-meta-knows")
+    assert found.visit is Visit.UNREACHABLE
+    assert "no HTTP" in found.told
+    assert "only-meta-knows" not in found.told
 
 
 async def test_an_address_that_is_none_is_broken() -> None:

@@ -203,4 +203,7 @@ async def _post(url: str, headers: dict[str, str]) -> int | None:
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return network_reason(error.os_error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Its own words hold the whole address, and so the verification token.
+        return "what answers there speaks no HTTP"
     return " ".join(str(error).split()) or type(error).__name__
