@@ -66,6 +66,14 @@ def test_a_relay_carries_calls_where_udp_is_blocked() -> None:
     assert judged(facts, RELAY.url).verdict is Verdict.OK
 
 
+def test_a_relay_says_nothing_of_udp_that_could_not_be_tried() -> None:
+    facts = NetworkFacts((PRIVATE,), probes=(UNRESOLVED,), turn=(RELAY,))
+    sound = judged(facts, "sound")
+    assert sound.verdict is Verdict.OK
+    assert RELAY.url in sound.what
+    assert "blocked" not in sound.what
+
+
 def test_a_server_that_answers_after_calls_have_given_it_up_is_no_help() -> None:
     slow = replace(seen(ONE, (PUBLIC, 6000)), seconds=STUN_TIMEOUT * 2)
     finding = judged(NetworkFacts((PRIVATE,), probes=(), stun=(slow,)), slow.url)

@@ -153,7 +153,8 @@ def judge_sound(facts: NetworkFacts) -> Finding:
             "ICE-lite and learns our address from the first packet",
         )
     if facts.relay is not None:
-        return ok("sound", f"UDP is blocked, but calls work through the relay of {facts.relay.url}")
+        udp = "UDP is blocked" if facts.unanswered else "it is not known whether UDP gets out"
+        return ok("sound", f"{udp}, but calls work through the relay of {facts.relay.url}")
     if not facts.unanswered:
         return skipped("sound", "it is not known whether UDP gets out")
     return broken(
