@@ -18,7 +18,12 @@ import pytest
 from conftest import until
 from pipecat_whatsapp.errors import WhatsAppError
 from pipecat_whatsapp.serving.settings import Plan, Role, Settings
-from pipecat_whatsapp.serving.supervisor import Supervisor, missing
+from pipecat_whatsapp.serving.supervisor import (
+    LONGEST_PAUSE,
+    Supervisor,
+    missing,
+    pause_after,
+)
 
 STAND_IN = (sys.executable, str(Path(__file__).parent / "stand_in_worker.py"))
 
@@ -55,6 +60,11 @@ def test_no_more_processes_than_the_machine_can_carry() -> None:
     busy = [Somebody(Role.CALL, is_busy=True)] * 3
     assert missing(planned, [Somebody(Role.DOOR), *busy]) == []
     assert missing(planned, [Somebody(Role.DOOR), *busy[:2]]) == [Role.CALL]
+
+
+def test_pauses_between_deaths_grow_to_the_longest_and_stay_there() -> None:
+    assert [pause_after(deaths) for deaths in (1, 2, 3)] == [0.25, 0.5, 1.0]
+    assert pause_after(100) == pause_after(10_000) == LONGEST_PAUSE
 
 
 # Processes

@@ -72,6 +72,12 @@ def missing(plan: Plan, workers: Collection[Staff]) -> list[Role]:
     return [plan.front] * front + [Role.CALL] * back
 
 
+def pause_after(deaths: int) -> float:
+    """Seconds until a worker is replaced, after so many deaths in a row."""
+    # As an integer, since a float has an end.
+    return FIRST_PAUSE * min(1 << (deaths - 1), LONGEST_PAUSE / FIRST_PAUSE)
+
+
 class Supervisor:
     """Runs workers until it is told to end, by SIGTERM or SIGINT.
 
@@ -207,7 +213,7 @@ class Supervisor:
             self._give_up(why)
             return
         self._deaths = 1 if worker.age > GOOD_AGE else self._deaths + 1
-        pause = min(FIRST_PAUSE * 2 ** (self._deaths - 1), LONGEST_PAUSE)
+        pause = pause_after(self._deaths)
         logger.error("{} It is replaced in {:g} s.", why, pause)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), pause)
@@ -259,8 +265,7 @@ class Supervisor:
         self._end(Drain(), patience + CLOSE_PATIENCE)
 
     def _give_up(self, why: str) -> None:
-        if not self._failure:
-            self._failure = why
+        self._failure = self._failure or why
         self._end(Close(), CLOSE_PATIENCE)
 
     def _end(self, order: Message, patience: float) -> None:
