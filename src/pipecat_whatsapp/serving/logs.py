@@ -52,4 +52,21 @@ class _ToLoguru(logging.Handler):
             # Whoever sends us nonsense shall not fill the log with it.
             logger.debug("Refused a request that is no HTTP")
             return
-        logger.opt(exception=record.exc_info).log(record.levelname, "{}", record.getMessage())
+        named = logger.patch(lambda told: told.update({"name": record.name}))
+        named.opt(exception=record.exc_info).log(_level_of(record), "{}", _message_of(record))
+
+
+def _level_of(record: logging.LogRecord) -> str | int:
+    """Its level's name, or its number where loguru has no such name."""
+    try:
+        return logger.level(record.levelname).name
+    except ValueError:
+        return record.levelno
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    """What it says; without its arguments where they do not fit, for whoever logs shall go on."""
+    try:
+        return record.getMessage()
+    except (KeyError, TypeError, ValueError):
+        return str(record.msg)
