@@ -92,8 +92,8 @@ def test_what_is_like_that_already_is_no_difference() -> None:
         ("call_hours.someday=0900-1000", "KEY=VALUE"),
         ("call_hours.monday=9-17", "0900-1200"),
         ("call_hours.monday=0900+02:00-1700", "0900-1200"),
-        ("call_hours.holidays=25.12.2026", "cannot be read"),
-        ("voicemail.timeout_seconds=long", "cannot be read"),
+        ("call_hours.holidays=25.12.2026", "write days as 2026-12-25"),
+        ("voicemail.timeout_seconds=long", "write whole seconds"),
     ],
 )
 def test_a_change_that_cannot_be_read_is_refused(change: str, words: str) -> None:

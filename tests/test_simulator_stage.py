@@ -60,8 +60,9 @@ async def test_a_call_comes_to_one_server_and_its_end_to_the_other(
     assert "caller hung up" not in logs[1]
 
 
-async def test_servers_of_a_real_account_are_left_alone(environ: dict[str, str]) -> None:
-    environ["WHATSAPP_GRAPH_URL"] = ""
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1", "http://127.0.0.1:99999", "http://[::1"])
+async def test_servers_of_a_real_account_are_left_alone(environ: dict[str, str], url: str) -> None:
+    environ["WHATSAPP_GRAPH_URL"] = url
     arguments = ("simulate", "--at", SOMEWHERE, "--env-file", "no.env")
     outcome = await run(*CLI, *arguments, environment=environ)
     assert outcome.code == 1

@@ -38,10 +38,9 @@ async def _call(
 
     user = read_user(number)
     environ = environment.load(env_file)
-    environment.required(environ, environment.APP_SECRET)
     return await order_call(
         url,
-        environment.values(environ, environment.APP_SECRET)[0],
+        environment.first(environ, environment.APP_SECRET),
         user.phone or user.user_id or "",
         phone_number_id=phone_number_id,
         ask_permission=ask,

@@ -78,6 +78,16 @@ def required(environ: Mapping[str, str], name: str) -> str:
     return environ[name].strip()
 
 
+def first(environ: Mapping[str, str], name: str) -> str:
+    """A variable's value, the first of several.
+
+    Raises:
+        ConfigError: It is missing or empty.
+    """
+    required(environ, name)
+    return values(environ, name)[0]
+
+
 def values(environ: Mapping[str, str], name: str) -> list[str]:
     """The values of a variable that may hold several, separated by commas."""
     return [part.strip() for part in environ.get(name, "").split(",") if part.strip()]

@@ -153,7 +153,9 @@ def _text(words: str) -> str:
     return words
 
 
-def _number(words: str) -> int:
+def _seconds(words: str) -> int:
+    if not (words.isascii() and words.isdigit()):
+        raise ValueError("write whole seconds, as 30")
     return int(words)
 
 
@@ -176,7 +178,14 @@ def _holidays(words: str) -> tuple[Holiday, ...]:
 def _holiday(words: str) -> Holiday:
     day, at, span = words.partition("@")
     begin, end = _span(span) if at else _WHOLE_DAY
-    return Holiday(date.fromisoformat(day), begin, end)
+    return Holiday(_day(day), begin, end)
+
+
+def _day(words: str) -> date:
+    try:
+        return date.fromisoformat(words)
+    except ValueError:
+        raise ValueError("write days as 2026-12-25") from None
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {
@@ -194,7 +203,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "sip.webhook_delivery": _name,
     "voicemail.status": _name,
     "voicemail.triggers": _names,
-    "voicemail.timeout_seconds": _number,
+    "voicemail.timeout_seconds": _seconds,
     "voicemail.announcement_media_id": _text,
 }
 """By key, what reads its value. Raises ValueError for what cannot be read."""

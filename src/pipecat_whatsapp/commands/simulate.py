@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -183,27 +184,27 @@ def _running_servers(urls: list[str], environ: Mapping[str, str]) -> RunningServ
     from pipecat_whatsapp.simulator.settings import Account
     from pipecat_whatsapp.simulator.stage import RunningServers
 
-    def first(name: str) -> str:
-        environment.required(environ, name)
-        return environment.values(environ, name)[0]
-
     account = Account(
         token=environment.required(environ, environment.TOKEN),
-        phone_number_id=first(environment.PHONE_NUMBER_ID),
-        app_secret=first(environment.APP_SECRET),
+        phone_number_id=environment.first(environ, environment.PHONE_NUMBER_ID),
+        app_secret=environment.first(environ, environment.APP_SECRET),
         verification_token=environment.required(environ, environment.VERIFICATION_TOKEN),
     )
     return RunningServers(tuple(urls), account, _graph_port(environ))
 
 
 def _graph_port(environ: Mapping[str, str]) -> int:
-    address = urlsplit(environ.get(environment.GRAPH_URL, ""))
-    if address.hostname != "127.0.0.1" or not address.port:
+    port = None
+    # It may be no address at all.
+    with suppress(ValueError):
+        address = urlsplit(environ.get(environment.GRAPH_URL, ""))
+        port = address.port if address.hostname == "127.0.0.1" else None
+    if not port:
         raise ConfigError(
             f"{environment.GRAPH_URL} does not say where servers find a simulated WhatsApp: "
             "write http://127.0.0.1:9000 into their .env, say, and start them again."
         )
-    return address.port
+    return port
 
 
 def _call(setup: Setup, order: CallOrder) -> None:
