@@ -76,6 +76,13 @@ async def test_machines_get_json(world: World) -> None:
     assert findings["token"]["verdict"] == "ok"
 
 
+async def test_the_network_is_judged_by_what_the_bot_is_told_of_it(world: World) -> None:
+    world.environ["WHATSAPP_BIND_ADDRESS"] = "127.0.0.1"
+    outcome = await examine(world)
+    assert outcome.code == 0, outcome
+    assert "candidates           127.0.0.1 (all private)" in outcome.output
+
+
 async def test_the_report_holds_no_secret(world: World) -> None:
     outcome = await examine(world)
     for secret in ("WHATSAPP_TOKEN", "WHATSAPP_APP_SECRET", "WHATSAPP_WEBHOOK_VERIFICATION_TOKEN"):

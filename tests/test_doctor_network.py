@@ -13,6 +13,7 @@ from pipecat_whatsapp.doctor.network import NetworkFacts, examine_network, judge
 from pipecat_whatsapp.doctor.stun import Address, StunAnswer, host_and_port
 from pipecat_whatsapp.doctor.turn import TurnAnswer
 from pipecat_whatsapp.media.gathering import STUN_TIMEOUT, TURN_TIMEOUT
+from pipecat_whatsapp.media.network import Network
 from stun_server import stun_server
 
 PRIVATE, PUBLIC = "192.168.1.7", "8.8.4.4"
@@ -62,6 +63,7 @@ def test_a_relay_carries_calls_where_udp_is_blocked() -> None:
     sound = judged(facts, "sound")
     assert sound.verdict is Verdict.OK
     assert RELAY.url in sound.what
+    assert judged(facts, "UDP").verdict is Verdict.WARNING
     assert judged(facts, "turn:dead").verdict is Verdict.WARNING
     assert judged(facts, RELAY.url).verdict is Verdict.OK
 
@@ -72,6 +74,35 @@ def test_a_relay_says_nothing_of_udp_that_could_not_be_tried() -> None:
     assert sound.verdict is Verdict.OK
     assert RELAY.url in sound.what
     assert "blocked" not in sound.what
+
+
+def test_calls_that_may_use_nothing_but_a_relay_are_lost_without_one() -> None:
+    sound = judged(replace(HOME, candidates=(), relay_only=True), "sound")
+    assert sound.verdict is Verdict.BROKEN
+    assert "WHATSAPP_RELAY_ONLY" in sound.what
+
+
+def test_calls_that_may_use_nothing_but_a_relay_offer_no_other_address() -> None:
+    facts = replace(HOME, candidates=(), turn=(RELAY,), relay_only=True)
+    assert judged(facts, "candidates").verdict is Verdict.OK
+    sound = judged(facts, "sound")
+    assert sound.verdict is Verdict.OK
+    assert RELAY.url in sound.what
+
+
+@pytest.mark.parametrize(
+    ("chosen", "candidates"),
+    [
+        (Network(address="127.0.0.1"), ("127.0.0.1",)),
+        (Network(public_ip="203.0.113.7"), ("203.0.113.7",)),
+        (Network(relay_only=True), ()),
+        (Network(address="192.0.2.1"), ()),
+    ],
+)
+async def test_candidates_are_those_that_the_settings_leave(
+    chosen: Network, candidates: tuple[str, ...]
+) -> None:
+    assert (await network.look([], [], chosen)).candidates == candidates
 
 
 def test_a_server_that_answers_after_calls_have_given_it_up_is_no_help() -> None:

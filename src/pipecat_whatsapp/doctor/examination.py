@@ -9,6 +9,7 @@ from pipecat_whatsapp.doctor.at_meta import AtMeta
 from pipecat_whatsapp.doctor.finding import Finding, broken, skipped, what_and_cure
 from pipecat_whatsapp.doctor.patient import Patient
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media.network import ANYWHERE, Network
 from pipecat_whatsapp.meta.graph import GraphClient
 
 
@@ -37,8 +38,17 @@ async def examine(
         url, app_secret = meta.url, meta.app_secret
     for finding in await _examine_webhook(patient, url, app_secret):
         yield finding
-    for finding in await network.examine_network(patient.ice_servers, patient.probes):
+    chosen = _network_of(patient)
+    for finding in await network.examine_network(patient.ice_servers, patient.probes, chosen):
         yield finding
+
+
+def _network_of(patient: Patient) -> Network:
+    try:
+        return Network.from_env(patient.environ)
+    except ConfigError:
+        # Among the variables it was found broken already.
+        return ANYWHERE
 
 
 async def _examine_webhook(

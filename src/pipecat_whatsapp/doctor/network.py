@@ -14,9 +14,10 @@ from pipecat_whatsapp.doctor import stun, turn
 from pipecat_whatsapp.doctor.finding import Finding, broken, ok, skipped, warning
 from pipecat_whatsapp.doctor.stun import StunAnswer
 from pipecat_whatsapp.doctor.turn import TurnAnswer
+from pipecat_whatsapp.errors import ConfigError
 from pipecat_whatsapp.media.gathering import STUN_TIMEOUT
 from pipecat_whatsapp.media.interfaces import read_interfaces
-from pipecat_whatsapp.media.network import ANYWHERE, choose_addresses
+from pipecat_whatsapp.media.network import ANYWHERE, Network, choose_addresses
 
 STUN_SERVERS = ("stun:stun.l.google.com:19302", "stun:stun.cloudflare.com:3478")
 """Public servers of two operators, asked whether UDP gets out."""
@@ -32,16 +33,18 @@ class NetworkFacts:
     """What was seen of the network.
 
     Parameters:
-        candidates: The host's own addresses that a call offers.
+        candidates: The addresses that a call offers, but for those of relays.
         probes: Answers of the servers that tell whether UDP gets out.
         stun: Answers of the STUN servers that the bot is configured with.
         turn: Answers of its TURN servers.
+        relay_only: Whether calls may use nothing but a relay.
     """
 
     candidates: tuple[str, ...]
     probes: tuple[StunAnswer, ...]
     stun: tuple[StunAnswer, ...] = ()
     turn: tuple[TurnAnswer, ...] = ()
+    relay_only: bool = False
 
     @property
     def mapped(self) -> list[StunAnswer]:
@@ -61,18 +64,23 @@ class NetworkFacts:
 
 
 async def examine_network(
-    ice_servers: Sequence[IceServer] = (), probes: Sequence[str] = STUN_SERVERS
+    ice_servers: Sequence[IceServer] = (),
+    probes: Sequence[str] = STUN_SERVERS,
+    chosen: Network = ANYWHERE,
 ) -> list[Finding]:
     """Look at the network, and judge it.
 
     Args:
         ice_servers: The STUN and TURN servers that the bot is configured with.
         probes: STUN servers that tell whether UDP gets out.
+        chosen: Which part of the network calls use.
     """
-    return judge(await look(ice_servers, probes))
+    return judge(await look(ice_servers, probes, chosen))
 
 
-async def look(ice_servers: Sequence[IceServer], probes: Sequence[str]) -> NetworkFacts:
+async def look(
+    ice_servers: Sequence[IceServer], probes: Sequence[str], chosen: Network
+) -> NetworkFacts:
     """See what the network gives."""
     servers = list(_one_url_each(ice_servers))
     configured = [str(server.urls) for server in servers if _is_stun(server)]
@@ -81,11 +89,20 @@ async def look(ice_servers: Sequence[IceServer], probes: Sequence[str]) -> Netwo
         stun.ask([*probes, *configured]), asyncio.gather(*relays)
     )
     return NetworkFacts(
-        tuple(choose_addresses(read_interfaces(), ANYWHERE)),
+        _candidates(chosen),
         probes=tuple(answers[: len(probes)]),
         stun=tuple(answers[len(probes) :]),
         turn=tuple(relayed),
+        relay_only=chosen.relay_only,
     )
+
+
+def _candidates(chosen: Network) -> tuple[str, ...]:
+    try:
+        found = tuple(choose_addresses(read_interfaces(), chosen))
+    except ConfigError:
+        return ()
+    return (chosen.public_ip,) if chosen.public_ip else found
 
 
 def judge(facts: NetworkFacts) -> list[Finding]:
@@ -111,6 +128,9 @@ def judge_udp(facts: NetworkFacts) -> Finding:
             "check DNS, or name a server by its address with --stun",
         )
     told = "; ".join(f"{answer.url}: {answer.why}" for answer in facts.unanswered)
+    if facts.relay is not None:
+        cure = "let outgoing UDP through the firewall, which spares calls the way by the relay"
+        return warning("UDP", f"is blocked ({told})", cure)
     return broken("UDP", f"is blocked ({told})", OPEN_UDP)
 
 
@@ -135,8 +155,14 @@ def judge_nat(facts: NetworkFacts) -> Finding:
 
 def judge_candidates(facts: NetworkFacts) -> Finding:
     """Which addresses of ours does a call offer?"""
+    if facts.relay_only:
+        return ok("candidates", "none but a relay's is offered, as WHATSAPP_RELAY_ONLY says")
     if not facts.candidates:
-        return broken("candidates", "this machine has no network address", "connect it")
+        return broken(
+            "candidates",
+            "this machine has no network address that calls may use",
+            "connect it, or correct WHATSAPP_BIND_ADDRESS",
+        )
     public = [host for host in facts.candidates if stun.is_public(host)]
     kind = f"{len(public)} public" if public else "all private"
     return ok("candidates", f"{', '.join(facts.candidates)} ({kind})")
@@ -144,6 +170,8 @@ def judge_candidates(facts: NetworkFacts) -> Finding:
 
 def judge_sound(facts: NetworkFacts) -> Finding:
     """What will the caller experience with this network?"""
+    if facts.relay_only:
+        return _judge_relayed_sound(facts.relay)
     if facts.mapped and any(map(stun.is_public, facts.candidates)):
         return ok("sound", "calls work: a public address, and UDP gets out")
     if facts.mapped:
@@ -163,6 +191,16 @@ def judge_sound(facts: NetworkFacts) -> Finding:
         f"{Timing().link_timeout:.0f} s and is then declined, and whoever is called picks up and "
         "hears silence until WhatsApp gives up after 20 s",
         OPEN_UDP,
+    )
+
+
+def _judge_relayed_sound(relay: TurnAnswer | None) -> Finding:
+    if relay is not None:
+        return ok("sound", f"calls work through the relay of {relay.url}")
+    return broken(
+        "sound",
+        "calls may use nothing but a relay (WHATSAPP_RELAY_ONLY), and there is none: all will fail",
+        "see to a TURN server, or unset WHATSAPP_RELAY_ONLY",
     )
 
 
