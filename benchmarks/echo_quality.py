@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from sounds import PACKET_SECONDS, Samples, Timeline, find, timeline
@@ -83,18 +83,14 @@ def judge(sent: Packets, received: Packets) -> EchoQuality:
     known = bool(delays)
     return EchoQuality(
         first_sound=_first_sound(heard),
-        delay=statistics.median(delays) if known else math.nan,
-        growth=_median(delays[-third:]) - _median(delays[:third]) if known else math.nan,
+        delay=median(delays) if known else math.nan,
+        growth=median(delays[-third:]) - median(delays[:third]) if known else math.nan,
         lost=float(np.isnan(heard.times).mean()) if len(heard.times) else 1.0,
         late=_late(heard),
         holes=_holes(said, heard, places),
         looked_for=len(pieces),
         found=len(places),
     )
-
-
-def _median(values: Sequence[float]) -> float:
-    return statistics.median(values)
 
 
 def _first_sound(heard: Timeline) -> float:

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from sides import PATIENCE, Side, credentials, free_port, stop, subscribe
+from sides import PATIENCE, Side, cpu_seconds, credentials, free_port, stop, subscribe
 
 from pipecat_whatsapp.simulator.graph import SimulatedMeta
 
 BOT = Path(__file__).with_name("echo_bot.py")
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -87,14 +86,6 @@ class Usage:
             sockets=sum(name.startswith("socket:") for names in files for name in names),
             cpu=sum(cpu_seconds(pid) for pid in pids),
         )
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time that all threads of a process have used so far, user and system."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    # The name in parentheses may hold spaces; utime and stime are the fields 14 and 15.
-    utime, stime = stat.rpartition(")")[2].split()[11:13]
-    return (int(utime) + int(stime)) / _TICKS
 
 
 def _pages(pid: int) -> int:

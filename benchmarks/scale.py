@@ -83,8 +83,9 @@ async def search(workers: int, found: Found, args: argparse.Namespace) -> None:
     """Look for the largest number of calls that so many workers hold."""
     steps = found.steps[workers] = []
     hummed = encode(hum(HUM_SECONDS))
-    given = Given(args.calls) if args.calls else None
-    plan = given or Bisection(args.start * workers, args.precision)
+    plan: Given | Bisection = (
+        Given(args.calls) if args.calls else Bisection(args.start * workers, args.precision)
+    )
     async with AsyncExitStack() as stack:
         # Too many calls shall be heard, not refused.
         options = ["--max-lag", "60"]

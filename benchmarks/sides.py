@@ -51,10 +51,7 @@ class Side:
     def cpu_seconds(self) -> float:
         """CPU time that all threads of the process have used so far, user and system."""
         assert self.process is not None
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
-        # The name in parentheses may hold spaces; utime and stime are the fields 14 and 15.
-        utime, stime = stat.rpartition(")")[2].split()[11:13]
-        return (int(utime) + int(stime)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -136,6 +133,14 @@ async def subscribe(meta: SimulatedMeta, url: str, process: asyncio.subprocess.P
                 if process.returncode is not None:
                     raise
             await asyncio.sleep(0.1)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that all threads of a process have used so far, user and system."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    # The name in parentheses may hold spaces; utime and stime are the fields 14 and 15.
+    utime, stime = stat.rpartition(")")[2].split()[11:13]
+    return (int(utime) + int(stime)) / os.sysconf("SC_CLK_TCK")
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
