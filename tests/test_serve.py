@@ -125,10 +125,11 @@ async def test_options_that_do_not_fit_are_refused(options: tuple[object, ...], 
     assert words in (await refused(*options, WHATSAPP_REDIS_URL="")).complaint
 
 
-async def test_an_address_in_use_is_one_clear_error() -> None:
+@pytest.mark.parametrize("host", [(), ("--host", "")])
+async def test_an_address_in_use_is_one_clear_error(host: tuple[object, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        outcome = await refused("--port", port)
+        outcome = await refused("--port", port, *host)
     assert f"127.0.0.1:{port} cannot be listened at" in outcome.complaint
 
 

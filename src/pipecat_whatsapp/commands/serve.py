@@ -169,7 +169,8 @@ def serve(
         )
         set_up_logging(settings.log_level, as_json=json_logs)
         plan = _plan(settings, workers, warm if process_per_call else 0)
-        address = deployment.Address(host, port)
+        # An empty host would be every address of this machine.
+        address = deployment.Address(host or deployment.LOOPBACK, port)
         figures = deployment.Address.parse(metrics) if metrics else None
         asyncio.run(deployment.run(plan, address, figures))
     except WhatsAppError as error:
