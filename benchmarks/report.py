@@ -65,13 +65,14 @@ def options(description: str, *, compares: bool = True) -> argparse.ArgumentPars
 
 def publish(report: Report, args: argparse.Namespace) -> None:
     """Print a report, and write what `options` asked for."""
-    head = "\n".join(f"{name + ':':10}{value}" for name, value in heading().items())
+    about = heading()
+    head = "\n".join(f"{name + ':':10}{value}" for name, value in about.items())
     notes = f"{IN_TREE_NOTE}\n{report.notes}" if report.compares else report.notes
     print(f"{head}\n\n{report.tables}\n\n{notes}")
     for path in filter(None, (args.json, args.plot)):
         path.parent.mkdir(parents=True, exist_ok=True)
     if args.json is not None:
-        args.json.write_text(json.dumps(heading() | {"rows": list(report.rows)}, indent=1) + "\n")
+        args.json.write_text(json.dumps(about | {"rows": list(report.rows)}, indent=1) + "\n")
     if args.plot is not None:
         save_plot(report, args.plot)
 
