@@ -98,9 +98,17 @@ async def test_a_sample_tells_of_the_time_since_the_last(
     hear(said, *sound)
     call.media.far_end = FarEnd(loss=0.5, jitter=0.01, round_trip=0.1)
     second = probe.sample(1.0)
-    assert (second.loss_in, second.concealed) == (0.0, None)
+    assert second.loss_in == 0.0
     assert (second.loss_out, second.jitter_out, second.round_trip) == (0.5, 10.0, 100.0)
     assert -20 < second.level_out < -5
+
+
+async def test_what_the_browser_told_holds_until_it_tells_again(probe: Probe) -> None:
+    assert probe.sample(0.5).concealed is None
+    probe.note_concealed(0.25)
+    assert [probe.sample(at).concealed for at in (1.0, 1.5)] == [0.25, 0.25]
+    probe.note_concealed(0.0)
+    assert probe.sample(2.0).concealed == 0.0
 
 
 async def test_what_was_thought_lost_and_came_late_is_no_negative_loss(

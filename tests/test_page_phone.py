@@ -20,6 +20,7 @@ from pipecat_whatsapp.meta.graph import GraphClient
 from pipecat_whatsapp.simulator.graph import SimulatedMeta
 from pipecat_whatsapp.simulator.page import tab_sound
 from pipecat_whatsapp.simulator.page.server import PageServer
+from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from simulated_account import DAY, Clock
 
@@ -60,8 +61,9 @@ async def test_a_user_calls_and_both_hear_each_other_until_the_user_hangs_up(
         "state": "ended",
         "direction": "inbound",
         "record": record["id"],
-        "text": "the caller hung up",
+        "text": "you hung up",
     }
+    await tab.hears("record_end", record=record["id"], end="the caller hung up")
     assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
     states = [message["state"] for message in tab.said if message["kind"] == "call"]
     assert states == ["calling", "answered", "ended"]
@@ -179,9 +181,32 @@ async def test_a_user_who_gives_up_before_there_is_sound_has_called_nobody(
         await tab.send("dial")
         await tab.hears("media")
         await tab.send("hang_up")
-        assert (await tab.hears("call", state="ended"))["text"] == "the caller hung up"
+        assert (await tab.hears("call", state="ended"))["text"] == "you hung up"
         await tab.hears("record_end", end="the caller hung up")
     assert not whatsapp.meta.calls
+
+
+async def test_a_user_who_hangs_up_while_the_call_is_being_placed_has_hung_up(
+    whatsapp: WhatsApp, tab: PageTab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placing, on_its_way, dial = asyncio.Event(), asyncio.Event(), Phone.dial
+
+    async def slow_dial(phone: Phone, **options: Any) -> PhoneCall:
+        placing.set()
+        await on_its_way.wait()
+        return await dial(phone, **options)
+
+    monkeypatch.setattr(Phone, "dial", slow_dial)
+    await whatsapp.serve(PlainBot())
+    await tab.send("dial")
+    await placing.wait()
+    await tab.send("hang_up")
+    # Orders are obeyed one after the other.
+    await tab.send("offline", on=False)
+    await tab.hears("offline")
+    on_its_way.set()
+    assert (await tab.hears("call", state="ended"))["text"] == "you hung up"
+    await tab.hears_step("hangs up")
 
 
 async def test_a_browser_without_sound_calls_nobody(
@@ -324,7 +349,8 @@ async def test_the_bot_asks_and_calls_and_the_user_picks_up(
     await hears_the_browser(ears)
     await tab.hears_step("picks up")
     await tab.send("hang_up")
-    assert (await tab.hears("call", state="ended"))["text"] == "the user hung up"
+    assert (await tab.hears("call", state="ended"))["text"] == "you hung up"
+    await tab.hears("record_end", end="the user hung up")
     assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
     texts = [event.text for event in received if isinstance(event, MessageReceived)]
     assert "Please call me." in texts
@@ -338,9 +364,25 @@ async def test_a_user_who_may_be_called_declines(whatsapp: WhatsApp, tab: PageTa
     calling = asyncio.create_task(adapter.call(ADA_USER))
     await tab.hears("call", state="ringing")
     await tab.send("decline")
-    assert (await tab.hears("call", state="ended"))["text"] == "the user declined"
+    assert (await tab.hears("call", state="ended"))["text"] == "you declined"
+    await tab.hears("record_end", end="the user declined")
     assert (await calling).outcome.value == "declined"
     await tab.hears_step("declines")
+
+
+async def test_a_call_that_is_accepted_twice_is_picked_up_once(
+    whatsapp: WhatsApp, tab: PageTab
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    whatsapp.meta.permissions.grant(ADA_USER)
+    calling = asyncio.create_task(adapter.call(ADA_USER))
+    await tab.hears("call", state="ringing")
+    await asyncio.gather(tab.send("accept"), tab.send("accept"))
+    await tab.hears("call", state="answered")
+    await tab.send("hang_up")
+    await tab.hears("call", state="ended")
+    await calling
+    assert len([message for message in tab.said if message["kind"] == "media"]) == 1
 
 
 async def test_a_tab_that_goes_away_while_it_rings_declines(
@@ -479,6 +521,17 @@ async def test_a_user_becomes_somebody_else_but_not_in_a_call(
     assert [args.call.user.phone for args in bot.started] == [ADA["phone"], BEN["phone"]]
     # Ada's phone is there no more.
     whatsapp.meta.permissions.grant(ADA_USER)
+    await adapter.call(ADA_USER)
+    assert whatsapp.meta.requests[-1].error_code == 138001
+
+
+async def test_who_becomes_somebody_else_and_goes_away_at_once_is_reached_no_more(
+    whatsapp: WhatsApp,
+) -> None:
+    adapter = await whatsapp.serve(PlainBot())
+    whatsapp.meta.permissions.grant(ADA_USER)
+    async with page_of(whatsapp) as server, open_tab(server.url) as tab:
+        await tab.send("identify", **BEN)
     await adapter.call(ADA_USER)
     assert whatsapp.meta.requests[-1].error_code == 138001
 

@@ -64,13 +64,12 @@ class Probe:
             yield Milestone(time.monotonic(), Party.BOT, Party.PHONE, f"presses {key}")
 
     def note_concealed(self, share: float) -> None:
-        """Take in how much of the sound the browser made up, 0 to 1."""
+        """Take in how much of the sound the browser made up, 0 to 1; it holds until the next."""
         self._concealed = share
 
     def sample(self, at: float) -> Sample:
         """How the line was since the last sample; `at` is since the record began, s."""
         heard, far = self._call.recording, self._call.media.far_end
-        concealed, self._concealed = self._concealed, None
         return Sample(
             at=round(at, 3),
             round_trip=_milliseconds(far.round_trip) if far else None,
@@ -78,7 +77,7 @@ class Probe:
             jitter_out=_milliseconds(far.jitter) if far else None,
             loss_in=self._loss(heard),
             loss_out=round(far.loss, 4) if far else None,
-            concealed=concealed,
+            concealed=self._concealed,
             level_in=_level(heard),
             level_out=_level(self._said),
         )

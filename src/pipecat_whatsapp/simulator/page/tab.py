@@ -77,18 +77,20 @@ class Tab:
         self._seat = Seat(self.tell, transport.get_extra_info("sockname")[0], network)
         self._unread: asyncio.Queue[str] = asyncio.Queue(MOST_UNREAD)
         self._phone: PagePhone | None = None
-        self._errands = Background(FAILURE)
+        self._sending = Background(FAILURE)
+        self._closing = Background(FAILURE)
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Let the page use a phone until it goes away."""
         await self._socket.prepare(request)
-        self._errands(self._send())
+        self._sending(self._send())
         try:
             await self._listen()
         finally:
-            await self._errands.cancel()
+            await self._sending.cancel()
             if self._phone is not None:
-                await self._phone.close()
+                self._closing(self._phone.close())
+            await self._closing.wait(None)
         return self._socket
 
     def tell(self, kind: str, body: Json) -> None:
@@ -136,7 +138,7 @@ class Tab:
             return
         self._phone = PagePhone(self._desk, self._seat, user)
         if before is not None:
-            self._errands(before.close())
+            self._closing(before.close())
 
     def _greet(self, user: User) -> None:
         desk, network = self._desk, self._seat.network

@@ -24,6 +24,13 @@ TERMINATED = "terminated by WhatsApp"
 
 NOT_PUT_THROUGH = "it was not put through"
 
+_BY_THE_USER = {
+    PhoneCall.HUNG_UP: "you hung up",
+    IncomingCall.HUNG_UP: "you hung up",
+    "declined": "you declined",
+}
+"""How the user reads the ends that are their own doing."""
+
 _ENDED_BY_META = MetaErrorInfo(
     code=131000, title="Something went wrong", message="WhatsApp ended the call"
 )
@@ -61,6 +68,7 @@ class TabCall:
         self._call: PhoneCall | None = None
         self._sound: TabSound | None = None
         self._given_up = False
+        self._taken_up = False
 
     async def place(
         self, phone: Phone, *, cta_payload: str | None, offer_variant: str | None
@@ -79,7 +87,7 @@ class TabCall:
                 call = await phone.dial(cta_payload=cta_payload, offer_variant=offer_variant)
                 await self._follow(call)
             else:
-                self._end(end_in_words(PhoneCall.HUNG_UP))
+                self._end(PhoneCall.HUNG_UP)
         except (SimulatorError, OSError) as error:
             self._seat.notice(str(error))
             self._end(NOT_PUT_THROUGH)
@@ -120,7 +128,8 @@ class TabCall:
                 self._inspection.note_concealed(share)
 
     def _accept(self) -> None:
-        if isinstance(self._call, IncomingCall) and self._sound is None:
+        if isinstance(self._call, IncomingCall) and not self._taken_up:
+            self._taken_up = True
             self._errands(self._pick_up(self._call))
 
     async def _pick_up(self, call: IncomingCall) -> None:
@@ -187,12 +196,15 @@ class TabCall:
         self._inspection.attach(call)
         if self._sound is not None:
             self._sound.join(call)
+        if self._given_up:
+            # It was on its way to WhatsApp when the user hung up.
+            self._hang_up()
         try:
             await call.answered(timeout=None)
             self._tell_state("answered", "answered")
             await self._tell_keys(call)
         except PhoneError as error:
-            self._end(end_in_words(error.reason))
+            self._end(error.reason)
 
     async def _tell_keys(self, call: PhoneCall) -> None:
         """Tell what the bot presses, until the call ends."""
@@ -200,14 +212,19 @@ class TabCall:
             await _until_keys(call, count)
             self._seat.tell("heard", {"key": call.recording.keys[count - 1]})
 
-    def _end(self, words: str) -> None:
+    def _end(self, reason: str) -> None:
         self.is_over = True
+        words = end_in_words(reason)
         if self._call is None:
             self._inspection.end(self._record, words)
-        self._tell_state("ended", words)
+        self._story.tell("phone", f"call over: {words}")
+        self._show("ended", _BY_THE_USER.get(reason, words))
 
     def _tell_state(self, state: str, words: str) -> None:
-        self._story.tell("phone", f"call over: {words}" if state == "ended" else words)
+        self._story.tell("phone", words)
+        self._show(state, words)
+
+    def _show(self, state: str, words: str) -> None:
         self._seat.tell(
             "call",
             {
