@@ -158,6 +158,14 @@ async def test_every_answer_has_the_headers_that_keep_others_out(
         assert HEADERS.items() <= made.headers.items()
 
 
+async def test_the_page_is_kept_from_its_openers_where_browsers_can_do_so(
+    server: PageServer, client: aiohttp.ClientSession
+) -> None:
+    for headers, expected in (({"Sec-Fetch-Site": "none"}, "same-origin"), ({}, None)):
+        async with client.get(server.url, headers=headers) as response:
+            assert response.headers.get("Cross-Origin-Opener-Policy") == expected
+
+
 async def test_nothing_but_reading_is_allowed(
     server: PageServer, client: aiohttp.ClientSession
 ) -> None:

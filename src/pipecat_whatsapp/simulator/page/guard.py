@@ -24,14 +24,13 @@ SHORTEST_TOKEN = 16
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' data:; media-src 'self' blob: data:; "
+        "img-src data:; media-src blob:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Permissions-Policy": "microphone=(self)",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """What every answer says."""
@@ -79,9 +78,13 @@ class Guard:
             raise web.HTTPForbidden(text="This is for the simulated phone's own page only.")
         return await handler(request)
 
-    async def harden(self, _: web.Request, response: web.StreamResponse) -> None:
+    async def harden(self, request: web.Request, response: web.StreamResponse) -> None:
         """Give an answer its headers (aiohttp: on_response_prepare)."""
         response.headers.update(HEADERS)
+        # It works on loopback and with https, and browsers complain of it elsewhere. Only there
+        # do they send Sec-Fetch-Site (W3C: Fetch Metadata).
+        if "Sec-Fetch-Site" in request.headers:
+            response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         response.headers.pop("Server", None)
 
     def _is_known(self, request: web.Request, token: str) -> bool:

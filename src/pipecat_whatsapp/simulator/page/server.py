@@ -33,9 +33,6 @@ CONTENT_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".wav": "audio/wav",
 }
 """What is served of the page, by the end of its name."""
 
@@ -182,7 +179,4 @@ def _file(name: str) -> web.Response:
     content_type = CONTENT_TYPES.get(file.suffix) if file else None
     if file is None or content_type is None:
         raise web.HTTPNotFound(text="The page has no such part.")
-    is_text = content_type.startswith("text/")
-    return web.Response(
-        body=file.read_bytes(), content_type=content_type, charset="utf-8" if is_text else None
-    )
+    return web.Response(body=file.read_bytes(), content_type=content_type, charset="utf-8")
