@@ -196,6 +196,18 @@ def test_an_outage_counts_as_concealed() -> None:
     assert set(line.kinds[10:29]) == {"S"}
 
 
+def test_a_packet_lost_after_a_pause_does_not_make_the_pause_a_loss() -> None:
+    line = Line()
+    for number in range(5):
+        line.push(packet(number), on_time(number))
+    # DTX until 50, and the first packet of what is said then does not come.
+    for number in range(51, 55):
+        line.push(replace(packet(number), sequence=packet(number - 45).sequence), on_time(number))
+    line.wait(on_time(55))
+    assert line.played == [*range(5), *range(51, 55)]
+    assert line.buffer.concealed == FRAME_TICKS
+
+
 def test_a_burst_that_was_held_up_is_played_in_full_and_repaid_by_silence() -> None:
     line = Line()
     for number in range(5):
@@ -252,10 +264,10 @@ def test_a_source_that_starts_anew_is_played_at_once(change: str) -> None:
 
 def test_what_was_held_is_played_when_the_source_changes() -> None:
     line = Line()
-    for number in [0, 1, 3]:
+    for number in [0, 1, 4, 3]:
         line.push(packet(number), START + number * 0.001)
     line.push(packet(0, ssrc=2), START + 0.01)
-    assert line.played == [0, 1, 3, 0]
+    assert line.played == [0, 1, 3, 4, 0]
 
 
 def test_whoever_slept_for_an_hour_is_not_given_an_hour_of_silence() -> None:

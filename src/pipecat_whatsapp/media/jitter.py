@@ -130,6 +130,7 @@ class JitterBuffer:
         self._ssrc: int | None = None
         self._next_sequence = 0
         self._next_timestamp = 0
+        self._last_taken = 0
         self._highest = 0
         self._played: dict[int, None] = {}
         self._filled = 0
@@ -161,7 +162,8 @@ class JitterBuffer:
         if self._is_new_timeline(arrival, sequence, timestamp, now):
             if not arrival.ticks:
                 return []  # A key press tells nothing about when audio is due.
-            slots += [Slot(Kind.PLAY, a.ticks, a.payload) for a in self._held.values() if a.ticks]
+            held = [self._held[each] for each in sorted(self._held)]
+            slots += [Slot(Kind.PLAY, a.ticks, a.payload) for a in held if a.ticks]
             self._restart(arrival.ssrc, sequence, timestamp)
         if arrival.ticks:
             self._since_last = int((now - self._last_arrival) * RTP_CLOCK_RATE)
@@ -214,6 +216,7 @@ class JitterBuffer:
         self._lateness = _Lateness()
         self._next_sequence = self._highest = sequence
         self._next_timestamp = timestamp
+        self._last_taken = sequence - 1
         self._filled = 0
 
     def _drain(self, now: float) -> Iterator[Slot]:
@@ -233,21 +236,19 @@ class JitterBuffer:
             del self._held[sequence]
             self._next_sequence = sequence + 1
             self._remember(sequence)
-            yield from self._take(arrival, gap, now, lost=missing > 0)
+            lost, self._last_taken = sequence - self._last_taken - 1, sequence
+            yield from self._take(arrival, gap, now, lost)
 
     def _remember(self, sequence: int) -> None:
         self._played[sequence] = None
         if len(self._played) > MAX_LEAP:
             del self._played[next(iter(self._played))]
 
-    def _take(self, arrival: Arrival, gap: int, now: float, *, lost: bool) -> Iterator[Slot]:
+    def _take(self, arrival: Arrival, gap: int, now: float, lost: int) -> Iterator[Slot]:
         if not arrival.ticks:
             # A key is pressed: no speech goes on that could be made up.
             self._concealable = 0
             return
-        if lost:
-            self.concealed += self._filled
-        self._filled = 0
         if gap < 0:
             if self.surplus - gap > MAX_SURPLUS:
                 self.late += 1
@@ -256,22 +257,22 @@ class JitterBuffer:
             # The line has become slower: what was known of it holds no longer.
             self._lateness = _Lateness()
             self._lateness.note(self._next_timestamp + gap, now)
-        else:
-            # A pause in which nothing was sent is no longer than the time since the last packet.
-            bound = MAX_GAP if lost else min(MAX_GAP, self._since_last)
-            yield from self._bridge(min(gap, bound), arrival, lost=lost)
+        # A pause in which nothing was sent is no longer than the time since the last packet.
+        bound = MAX_GAP if lost else min(MAX_GAP, self._since_last)
+        yield from self._bridge(max(min(gap, bound), 0), arrival, lost)
         self._next_timestamp += gap + arrival.ticks
         self._concealable = MAX_CONCEALED
         yield Slot(Kind.PLAY, arrival.ticks, arrival.payload)
 
-    def _bridge(self, gap: int, arrival: Arrival, *, lost: bool) -> Iterator[Slot]:
+    def _bridge(self, gap: int, arrival: Arrival, lost: int) -> Iterator[Slot]:
         """Fill what lies before a packet: lost audio, or a pause in which nothing was sent."""
         recovered = min(arrival.ticks, gap) if lost and arrival.fec else 0
         concealed = min(gap - recovered, self._concealable) if lost else 0
         silent = gap - recovered - concealed
-        if lost:
-            self.recovered += recovered
-            self.concealed += concealed + silent
+        self.recovered += recovered
+        # What was filled beyond the lost packets was a pause.
+        self.concealed += max(min(self._filled + gap, lost * arrival.ticks) - recovered, 0)
+        self._filled = 0
         for kind, ticks in ((Kind.CONCEAL, concealed), (Kind.SILENCE, silent)):
             if ticks:
                 yield Slot(kind, ticks)
