@@ -133,6 +133,23 @@ async def test_our_own_close_is_no_loss(link: Link) -> None:
     assert link.events == [LinkEvent.ICE_UP, LinkEvent.UP]
 
 
+async def test_a_close_is_finished_though_whoever_asked_for_it_is_cancelled(link: Link) -> None:
+    closed: list[object] = []
+
+    async def on_closed(connection: object) -> None:
+        closed.append(connection)
+
+    await link.come_up()
+    link.connection.add_event_handler("closed", on_closed)
+    asking = asyncio.create_task(link.connection.close())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await link.connection.close()
+    assert link.connection.pc.connectionState == "closed"
+    await until(lambda: closed == [link.connection])
+
+
 async def test_disconnect_says_that_the_bot_hung_up(link: Link) -> None:
     await link.come_up()
     await link.connection.disconnect()

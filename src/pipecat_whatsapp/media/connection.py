@@ -93,7 +93,7 @@ class WhatsAppConnection(SmallWebRTCConnection):
         self._audio = CallAudio(self.pc, self._on_voice if offer is None else None)
         self._answer_to_apply: RTCSessionDescription | None = None
         self._is_ready = False
-        self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._register_event_handler("call-state")
         self._register_event_handler("quality")
         self._register_event_handler("goodbye")
@@ -190,10 +190,12 @@ class WhatsAppConnection(SmallWebRTCConnection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the peer connection. Safe to repeat."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        """Close the peer connection. Safe to repeat; whoever asks waits, and may be cancelled."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close_once())
+        await asyncio.shield(self._closing)
+
+    async def _close_once(self) -> None:
         await self._audio.stop()
         await self._close_peer()
         await self._call_event_handler("closed")
@@ -270,6 +272,11 @@ class WhatsAppConnection(SmallWebRTCConnection):
     async def has_consent(self) -> bool | None:
         """Whether the far end answers when asked by STUN; None when it cannot be asked."""
         return await ask_consent(self._transport)
+
+    @property
+    def _is_closed(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._closing is not None
 
     @property
     def _transport(self) -> RTCDtlsTransport:
