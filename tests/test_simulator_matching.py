@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from functools import cache
+from itertools import chain, cycle
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,16 @@ PAUSE = bytes(2 * RATE // 2)
 LOSS = 0.1
 
 
-def packets(pcm: bytes) -> list[RtpPacket]:
-    encoder, size = OpusEncoder(), FRAME_BYTES
-    frames = [pcm[at : at + size] for at in range(0, len(pcm), size)]
-    return [RtpPacket(111, i, 960 * i, 1, encoder.encode(pcm)) for i, pcm in enumerate(frames)]
+@cache
+def encoded(pcm: bytes) -> list[bytes]:
+    """A sound as Opus packets. Once for each: most of the time goes into that."""
+    encoder = OpusEncoder()
+    return [encoder.encode(pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)]
+
+
+def packets(*parts: bytes) -> list[RtpPacket]:
+    payloads = enumerate(chain.from_iterable(map(encoded, parts)))
+    return [RtpPacket(111, i, 960 * i, 1, payload) for i, payload in payloads]
 
 
 def feed(heard: Recording, packets: Iterable[RtpPacket]) -> None:
@@ -35,17 +42,18 @@ def feed(heard: Recording, packets: Iterable[RtpPacket]) -> None:
         heard.add(packet, 0.02 * packet.sequence)
 
 
-def recording(pcm: bytes, *, loss: float = 0.0, seed: int = 1) -> Recording:
-    """What a phone hears of a sound: through Opus, with packets missing."""
-    network, heard = Network(NetworkConditions(loss=loss), seed), Recording()
-    feed(heard, (packet for packet in packets(pcm) if network.plan(Way.TO_PHONE)))
+def recording(*parts: bytes, loss: float = 0.0) -> Recording:
+    """What a phone hears of sounds: through Opus, with packets missing."""
+    network, heard = Network(NetworkConditions(loss=loss), seed=1), Recording()
+    feed(heard, (packet for packet in packets(*parts) if network.plan(Way.TO_PHONE)))
     return heard
 
 
 @cache
 def heard(*parts: bytes, loss: float = 0.0) -> bytes:
     """Sounds with pauses around each, as a phone hears them."""
-    return recording(PAUSE.join([b"", *parts, b""]), loss=loss).pcm
+    with_pauses = chain.from_iterable((PAUSE, part) for part in parts)
+    return recording(*with_pauses, PAUSE, loss=loss).pcm
 
 
 def louder(pcm: bytes, decibels: float) -> bytes:
@@ -53,41 +61,42 @@ def louder(pcm: bytes, decibels: float) -> bytes:
     return samples.clip(-32768, 32767).astype(np.int16).tobytes()
 
 
+def noisy(pcm: bytes) -> bytes:
+    noise = np.random.default_rng(1).normal(0, 30, len(pcm) // 2)
+    samples = np.frombuffer(pcm, np.int16) + noise
+    return samples.clip(-32768, 32767).astype(np.int16).tobytes()
+
+
 def seconds(pcm: bytes) -> float:
-    return len(pcm) / 2 / RATE
-
-
-def others(name: str) -> Iterable[bytes]:
-    """All other sounds: of the same voice."""
-    return (pcm for other, pcm in SOUNDS.items() if other != name)
+    """How long a sound lasts, in whole packets."""
+    return len(encoded(pcm)) / 50
 
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_each_sound_is_found_among_the_others_where_it_is(name: str) -> None:
-    rest = list(others(name))
-    match = find(heard(*rest[:3], SOUNDS[name], *rest[3:]), SOUNDS[name])
+    match = find(heard(*SOUNDS.values()), SOUNDS[name])
     assert match is not None
+    before = list(SOUNDS)[: list(SOUNDS).index(name)]
+    begin = sum(seconds(PAUSE + SOUNDS[other]) for other in before) + seconds(PAUSE)
     # The silence within the files is not looked for.
-    begin = 4 * seconds(PAUSE) + sum(map(seconds, rest[:3]))
     assert begin - 0.05 < match.at < begin + seconds(SOUNDS[name]) / 2
     assert match.at < match.end < begin + seconds(SOUNDS[name]) + 0.05
     assert match.score > 0.9
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-def test_no_sound_is_found_among_others_of_the_same_voice(name: str) -> None:
-    assert find(heard(*others(name)), SOUNDS[name]) is None
+def test_no_sound_is_found_in_others_of_the_same_voice(name: str) -> None:
+    lines = {other: heard(pcm) for other, pcm in SOUNDS.items()}
+    assert [other for other, line in lines.items() if find(line, SOUNDS[name])] == [name]
 
 
-@pytest.mark.parametrize("decibels", [-12, 6])
 @pytest.mark.parametrize("name", SOUNDS)
-def test_neither_loss_nor_level_nor_noise_matters(name: str, decibels: float) -> None:
-    noise = np.random.default_rng(1).normal(0, 30, len(SOUNDS[name]) // 2).astype(np.int16)
-    loud = np.frombuffer(louder(SOUNDS[name], decibels), np.int16)
-    noisy = (loud.astype(np.int32) + noise).clip(-32768, 32767).astype(np.int16).tobytes()
-    assert find(heard(noisy, loss=LOSS), SOUNDS[name]) is not None
-    silent = heard(*(louder(other, decibels) for other in others(name)), loss=LOSS)
-    assert find(silent, SOUNDS[name]) is None
+def test_neither_loss_nor_level_nor_noise_matters(name: str) -> None:
+    lines = {
+        other: heard(noisy(louder(pcm, decibels)), loss=LOSS)
+        for (other, pcm), decibels in zip(SOUNDS.items(), cycle([-12, 6]), strict=False)
+    }
+    assert [other for other, line in lines.items() if find(line, SOUNDS[name])] == [name]
 
 
 @pytest.mark.parametrize("name", SOUNDS)
@@ -120,7 +129,7 @@ def words(length: float) -> Iterable[tuple[str, bytes]]:
                 yield name, piece
 
 
-@pytest.mark.parametrize("length", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("length", [0.3, 0.8])
 def test_a_word_is_enough_to_know_which_sound_was_heard(length: float) -> None:
     lines = {name: heard(pcm, loss=0.02) for name, pcm in SOUNDS.items()}
     pieces = list(words(length))
@@ -137,11 +146,10 @@ def test_silence_around_the_sound_that_is_wanted_does_not_count() -> None:
     assert match == find(heard(SOUNDS["farewell"]), SOUNDS["farewell"])
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8])
-def test_a_sound_that_breaks_off_was_not_heard(share: float) -> None:
+def test_a_sound_that_breaks_off_was_not_heard() -> None:
     for pcm in SOUNDS.values():
         (loud,) = np.nonzero(np.abs(np.frombuffer(pcm, np.int16).astype(int)) > 330)
-        said = pcm[: 2 * int(loud[0] + share * (loud[-1] - loud[0]))]
+        said = pcm[: 2 * int(loud[0] + 0.8 * (loud[-1] - loud[0]))]
         assert find(heard(said, bytes(20 * RATE)), pcm) is None
 
 
