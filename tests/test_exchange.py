@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -170,6 +171,26 @@ async def test_an_end_at_another_process_while_the_claim_is_under_way(
         assert await a.adapter.drain(timeout=30)
         assert started(deployment) == 0
         assert actions(whatsapp) == Counter()
+
+
+async def test_an_end_at_a_process_that_is_about_to_learn_whose_call_it_is(
+    whatsapp: WhatsApp, phone: Phone, join: Join
+) -> None:
+    async with Deployment(whatsapp, join) as deployment:
+        a, b = await deployment.add(), await deployment.add()
+        await deployment.acquainted()
+        whatsapp.meta.faults.duplicate = 1
+        whatsapp.meta.faults.hang.add("pre_accept")
+        turns = itertools.cycle([a, b])
+        deployment.choose = lambda body: next(turns) if b'"connect"' in body else b
+        b.line.hold()
+        call = await phone.dial()
+        await until(lambda: a.calls == b.calls == [call.id])
+        await call.hang_up()
+        await until(lambda: b.calls == [])
+        b.line.resume()
+        assert (await a.reports.next()).cause is Cause.CALLER_HUNG_UP
+        assert b.log.began == []
 
 
 async def test_terms_of_a_call_come_back_with_its_end(

@@ -174,6 +174,8 @@ class Exchange:
         if event.call_id in parcel.sent:
             return "sent on"
         if self._switchboard.hand(event):
+            if isinstance(event, CallTerminate) and not self._office.claims.knows(event.call_id):
+                await self._tell_owner(event, parcel)
             return "served"
         if isinstance(event, CallConnect) and event.direction is Direction.INBOUND:
             return await self._announce(event, parcel)
@@ -260,6 +262,12 @@ class Exchange:
         except (Exception, SystemExit):  # noqa: BLE001 - an application's hook may raise anything
             logger.exception("The region of call {} could not be chosen", connect.call_id)
             return None
+
+    async def _tell_owner(self, end: CallTerminate, parcel: _Parcel) -> None:
+        """Our claim of a call is under way: if another has the call, it must hear of the end."""
+        letter = Forwarded(parcel.excerpts.of(end.call_id))
+        with suppress(DirectoryError):
+            await self._post.deliver(end.call_id, letter, otherwise=Delivery.DROPPED)
 
     # Events of calls that are not served here
 
