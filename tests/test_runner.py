@@ -378,6 +378,18 @@ async def test_an_application_without_a_lifespan_says_so(whatsapp: WhatsApp) -> 
         assert answer.status == 503
 
 
+async def test_a_body_that_drips_is_cut_off(whatsapp: WhatsApp) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"drip"
+        await asyncio.Event().wait()
+
+    app = FastAPI()
+    made = WebhookAdapter(whatsapp.config(), PlainBot())
+    app.include_router(whatsapp_router(lambda: made, body_timeout=0.2))
+    async with served(app) as url, aiohttp.request("POST", url, data=drip()) as answer:
+        assert answer.status == 408
+
+
 # What a bot is given
 
 

@@ -32,7 +32,7 @@ from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import ConfigError, WebhookError
 from pipecat_whatsapp.media.ice_servers import read_ice_servers
 from pipecat_whatsapp.meta.webhook import MAX_BODY_BYTES
-from pipecat_whatsapp.server import DIAL_PATH, PATH
+from pipecat_whatsapp.server import BODY_TIMEOUT, DIAL_PATH, PATH
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
 
 if TYPE_CHECKING:
@@ -124,12 +124,15 @@ def main(
     run_pipecat(cast(argparse.ArgumentParser, _Parser(own, serve_whatsapp)))
 
 
-def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
+def whatsapp_router(
+    make_adapter: Callable[[], WebhookAdapter], *, body_timeout: float = BODY_TIMEOUT
+) -> APIRouter:
     """Routes for a FastAPI application: GET and POST `/whatsapp`.
 
     Args:
         make_adapter: Called when the application starts, on its event loop. The adapter is closed,
             and its calls with it, when the application stops.
+        body_timeout: Seconds in which a request's body must have come.
 
     Example::
 
@@ -156,7 +159,7 @@ def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
         if adapter is None:
             return Response("The application has not started.", status_code=503)
         try:
-            body = await _bounded_body(request)
+            body = await _bounded_body(request, body_timeout)
         except WebhookError as error:
             return Response(str(error), status_code=error.status)
         except ClientDisconnect:
@@ -175,12 +178,17 @@ def whatsapp_router(make_adapter: Callable[[], WebhookAdapter]) -> APIRouter:
     return router
 
 
-async def _bounded_body(request: Request) -> bytes:
+async def _bounded_body(request: Request, seconds: float) -> bytes:
+    """Read a body that is neither too large nor too slow."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise WebhookError(f"The body is over {MAX_BODY_BYTES} bytes.", status=413)
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise WebhookError(f"The body is over {MAX_BODY_BYTES} bytes.", status=413)
+    except TimeoutError:
+        raise WebhookError(f"The body took over {seconds:.0f} s.", status=408) from None
     return bytes(body)
 
 
