@@ -39,3 +39,4 @@ async def test_aiohttps_lines_lose_the_token(
     await runner.cleanup()
     assert "hub.verify_token=***" in caplog.text
     assert "s3cret" not in caplog.text
+    assert not any("s3cret" in str(vars(record)) for record in caplog.records)

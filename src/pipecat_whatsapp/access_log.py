@@ -20,9 +20,11 @@ def hide_verification_token() -> None:
 
 class _MaskToken(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = _masked(record.msg)
         if isinstance(record.args, tuple):
             record.args = tuple(map(_masked, record.args))
+        # The message, and the parts of it that aiohttp adds for structured logs.
+        for name, value in vars(record).items():
+            setattr(record, name, _masked(value))
         return True
 
 
