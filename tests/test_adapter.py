@@ -16,7 +16,7 @@ from conftest import Reports, until
 from deployment import Deployment, Join, brisk, join, over
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
-from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.directory import Claim, Holding
 from pipecat_whatsapp.calls.law import State
 from pipecat_whatsapp.calls.memory import MemoryDirectory
@@ -113,7 +113,8 @@ async def test_an_oversized_body_is_refused(whatsapp: WhatsApp) -> None:
 
 async def test_other_methods_are_refused(whatsapp: WhatsApp) -> None:
     adapter = await whatsapp.serve(PlainBot())
-    assert (await adapter.handle("DELETE", {}, {}, b"")).status == 405
+    answer = await adapter.handle("DELETE", {}, {}, b"")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,20 @@ async def test_a_hook_that_raises_spoils_no_other_event(
     await whatsapp.meta.deliver({"messages": messages}, field="messages")
     await adapter.drain(timeout=30)
     assert seen == ["wamid.0", "wamid.1", "wamid.2"]
+
+
+async def test_a_hook_that_is_no_coroutine_spoils_no_other_event(whatsapp: WhatsApp) -> None:
+    seen: list[Event] = []
+
+    def hook(event: Event) -> Any:
+        seen.append(event)
+        raise RuntimeError("a bug of the application")
+
+    adapter = await whatsapp.serve(PlainBot(), on_webhook_event=hook)
+    messages = [{"id": f"wamid.{i}", "from": "4915550002222", "type": "text"} for i in range(3)]
+    await whatsapp.meta.deliver({"messages": messages}, field="messages")
+    await adapter.drain(timeout=30)
+    assert len(seen) == 3
 
 
 async def test_an_event_that_cannot_be_served_spoils_no_other(
@@ -510,6 +525,21 @@ async def test_drain_takes_no_further_call_and_waits(
     assert not draining.done()
     await call.hang_up()
     assert await draining
+
+
+async def test_who_is_told_of_a_calls_end_may_drain(whatsapp: WhatsApp, phone: Phone) -> None:
+    drained = asyncio.Event()
+
+    async def drain(_: CallReport) -> None:
+        assert await adapter.drain()
+        drained.set()
+
+    adapter = await whatsapp.serve(PlainBot(), on_call_ended=drain)
+    call = await phone.dial()
+    await call.answered()
+    await call.hang_up()
+    async with asyncio.timeout(30):
+        await drained.wait()
 
 
 async def test_close_tells_meta_and_leaves_nothing_running(

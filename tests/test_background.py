@@ -28,6 +28,18 @@ async def test_waiting_ends_when_its_time_is_over() -> None:
     await background.wait(None)
 
 
+async def test_a_task_that_waits_for_all_does_not_wait_for_itself() -> None:
+    background, waited = Background(), asyncio.Event()
+
+    async def waits() -> None:
+        await background.wait(None)
+        waited.set()
+
+    background(waits())
+    async with asyncio.timeout(30):
+        await waited.wait()
+
+
 async def test_all_but_the_one_that_asks_are_cancelled() -> None:
     background, cancelled, done = Background(), asyncio.Event(), asyncio.Event()
 

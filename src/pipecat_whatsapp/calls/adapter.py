@@ -149,7 +149,7 @@ class WebhookAdapter:
             self._log_refusal(f"Refused a webhook request: {error}")
             self._office.observers.webhook("request", str(error.status))
             return plain(error.status, str(error))
-        return plain(405, "Only GET and POST are served here.")
+        return plain(405, "Only GET and POST are served here.", allow="GET, POST")
 
     async def handle_dial(self, headers: Mapping[str, str], body: bytes) -> WebhookResponse:
         """Answer one HTTP request to place a call, which is signed as webhooks are.
@@ -293,7 +293,7 @@ class WebhookAdapter:
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something of the application's beside the calls; it is cancelled by `close()`."""
-        self._beside(guarded(work, "the application's own work"))
+        self._beside(guarded(lambda: work, "the application's own work"))
 
     # Beginning and end
 

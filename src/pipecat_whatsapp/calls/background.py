@@ -27,16 +27,19 @@ class Background:
         task.add_done_callback(self._done)
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait until the tasks that run now are done, or for so many seconds."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        """Wait until all tasks but the one that asks are done, or for so many seconds."""
+        if tasks := self._others():
+            await asyncio.wait(tasks, timeout=seconds)
 
     async def cancel(self) -> None:
         """Cancel all tasks but the one that asks for it, and wait for their end."""
-        tasks = self._tasks - {asyncio.current_task()}
+        tasks = self._others()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _others(self) -> set[asyncio.Task[None]]:
+        return self._tasks - {asyncio.current_task()}
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

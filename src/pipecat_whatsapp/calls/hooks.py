@@ -12,7 +12,7 @@ from pipecat_whatsapp.calls.bot import IncomingCallHook, RegionHook
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.meta.events import ErrorNotice, Event, MetaErrorInfo, UnknownEvent
-from pipecat_whatsapp.meta.graph_errors import advice_for
+from pipecat_whatsapp.meta.graph_errors import advice_for, masked
 
 WebhookEventHook: TypeAlias = Callable[[Event], Awaitable[None]]
 """Given every event that is no call's business."""
@@ -35,10 +35,10 @@ class Hooks:
     region: RegionHook | None = None
 
 
-async def guarded(hook: Awaitable[None], name: str) -> None:
-    """Await an application's hook; what it raises is its own affair."""
+async def guarded(hook: Callable[[], Awaitable[None]], name: str) -> None:
+    """Call an application's hook; what it raises is its own affair."""
     try:
-        await hook
+        await hook()
     # An exit would end the calls of all others.
     except (Exception, SystemExit):  # noqa: BLE001 - an application's hook may raise anything
         logger.exception("{} raised", name)
@@ -54,7 +54,7 @@ def log_report(report: CallReport) -> None:
         report.user,
         report.duration,
         report.cause.value,
-        f" ({report.detail})" if report.detail else "",
+        f" ({masked(report.detail)})" if report.detail else "",
     )
 
 
@@ -68,6 +68,6 @@ def log_event(event: Event) -> None:
 
 def words_of(error: MetaErrorInfo) -> str:
     """An error of a webhook in words, with what usually helps."""
-    words = f"{error.code or ''} {error.title or error.message or ''}".strip()
+    words = masked(f"{error.code or ''} {error.title or error.message or ''}")
     advice = advice_for(error.code)
     return f"{words}: {advice}" if advice else words

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from loguru import logger
 
@@ -163,10 +164,11 @@ class Office:
 
     async def take(self, body: bytes) -> None:
         """Serve a webhook: calls first, then what is for the application."""
+        hook = self.hooks.on_webhook_event
         for event in await self._exchange.take(body):
             log_event(event)
-            if self.hooks.on_webhook_event is not None:
-                await guarded(self.hooks.on_webhook_event(event), "on_webhook_event")
+            if hook is not None:
+                await guarded(partial(hook, event), "on_webhook_event")
 
     async def read(self, message: Message) -> None:
         """Do what another process asks for."""
@@ -249,11 +251,11 @@ class Office:
             session: What served it; None when that was another process, which is no more.
         """
         log_report(report)
-        if self.hooks.on_call_ended is not None:
-            await guarded(self.hooks.on_call_ended(report), "on_call_ended")
-        if self.hooks.on_missed_call is not None and session is not None and _is_missed(report):
-            told = self.hooks.on_missed_call(session.call, session.contact)
-            await guarded(told, "on_missed_call")
+        ended, missed = self.hooks.on_call_ended, self.hooks.on_missed_call
+        if ended is not None:
+            await guarded(partial(ended, report), "on_call_ended")
+        if missed is not None and session is not None and _is_missed(report):
+            await guarded(partial(missed, session.call, session.contact), "on_missed_call")
 
     def contact(self, user: User, phone_number_id: str | None) -> Contact:
         """Somebody to send messages to."""

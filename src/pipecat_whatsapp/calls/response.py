@@ -20,6 +20,7 @@ class WebhookResponse(NamedTuple):
     body: bytes
 
 
-def plain(status: int, text: str) -> WebhookResponse:
+def plain(status: int, text: str, **headers: str) -> WebhookResponse:
     """An answer in plain text."""
-    return WebhookResponse(status, {"content-type": "text/plain; charset=utf-8"}, text.encode())
+    headers["content-type"] = "text/plain; charset=utf-8"
+    return WebhookResponse(status, headers, text.encode())
