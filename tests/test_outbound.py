@@ -23,6 +23,7 @@ from conftest import Reports, until
 from deployment import Deployment, Join, Member, brisk, join
 from pipecat_whatsapp.calls import outbound
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
+from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.dialler import DialResult
 from pipecat_whatsapp.calls.directory import Holding
@@ -934,6 +935,31 @@ async def test_shutdown_while_a_call_is_placed(whatsapp: WhatsApp, phone: Phone)
     assert await call.ended() == "terminated"
     assert bot.started == []
     assert actions(whatsapp) == ["connect", "terminate"]
+
+
+async def test_whoever_waits_for_a_report_gets_it_though_the_bot_never_ends(
+    whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipecat_whatsapp.calls.adapter.CLOSE_TIMEOUT", 0.1)
+    leave = asyncio.Event()
+
+    async def bot(runner_args: WhatsAppRunnerArguments) -> None:
+        await runner_args.webrtc_connection.connect()
+        while not leave.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await leave.wait()
+
+    served = await whatsapp.serve(bot, timing=Timing(shutdown_grace=0.1))
+    calling = dial(served, phone)
+    call = await phone.rings()
+    await call.pick_up()
+    waiting = asyncio.create_task((await calling).report())
+    await served.close()
+    async with asyncio.timeout(30):
+        report = await waiting
+    assert report is not None
+    assert report.cause is Cause.SHUTDOWN
+    leave.set()
 
 
 async def cancelled(calling: asyncio.Task[DialResult]) -> None:

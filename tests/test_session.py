@@ -391,6 +391,18 @@ async def test_a_terminate_with_short_errors_says_why(
     assert str(code) in report.detail
 
 
+async def test_metas_words_on_the_end_lose_the_users_number(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, warnings: list[str]
+) -> None:
+    await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    await whatsapp.meta.calls[call.id].hang_up(MetaErrorInfo(title="No way to +4915550002222"))
+    report = await reports.next()
+    assert "No way to" in report.detail
+    assert "4915550002222" not in report.detail
+
+
 # Bots
 
 
@@ -424,6 +436,23 @@ async def test_a_bot_that_exits_ends_its_own_call_only(
     call = await phone.dial()
     assert await call.ended() == "rejected"
     assert (await reports.next()).detail == "the bot raised SystemExit"
+
+
+async def test_a_bot_that_waits_for_something_that_is_cancelled_ends_its_call(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    work = asyncio.create_task(asyncio.Event().wait())
+
+    async def bot(runner_args: WhatsAppRunnerArguments) -> None:
+        await runner_args.webrtc_connection.connect()
+        await work
+
+    await whatsapp.serve(bot, on_call_ended=reports)
+    call = await phone.dial()
+    await call.answered()
+    work.cancel()
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.BOT_FAILED
 
 
 async def test_a_bot_that_raises_later_ends_the_call(
@@ -471,6 +500,29 @@ async def test_a_bot_that_never_ends_is_cancelled_after_a_grace(
     await call.hang_up()
     assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
     assert (bot.running, bot.cancelled) == (0, 1)
+
+
+async def test_who_closes_twice_does_not_break_into_a_bots_clean_up(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    cleaning, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def bot(runner_args: WhatsAppRunnerArguments) -> None:
+        await runner_args.webrtc_connection.connect()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.sleep(0.5)
+            cleaned.set()
+
+    served = await whatsapp.serve(bot, timing=Timing(shutdown_grace=0))
+    call = await phone.dial()
+    await call.answered()
+    closing = asyncio.create_task(served.close())
+    await cleaning.wait()
+    await asyncio.gather(closing, served.close())
+    assert cleaned.is_set()
 
 
 async def test_a_bot_that_cannot_be_cancelled_holds_no_call(

@@ -149,7 +149,8 @@ class CallSession(ABC):
 
     def cancel_bot(self) -> None:
         """Stop waiting for the bot to end by itself."""
-        if self._bot_task is not None:
+        # Once: a second time would break into its clean-up.
+        if self._bot_task is not None and not self._bot_task.cancelling():
             self._bot_task.cancel()
 
     def give_up(self) -> None:
@@ -267,12 +268,14 @@ class CallSession(ABC):
 
     async def _put_all_away(self) -> None:
         """Release what the call held; what fails on the way is logged, and stops nothing."""
-        for step in (self._close_link, self._end_bot, self._end_tasks, self._bury):
-            try:
-                await step()
-            except Exception:  # noqa: BLE001 - the rest must be put away whatever happens
-                logger.exception("Call {} could not be put away in full", self.call.id)
-        self._put_away.set()
+        try:
+            for step in (self._close_link, self._end_bot, self._end_tasks, self._bury):
+                try:
+                    await step()
+                except Exception:  # noqa: BLE001 - the rest must be put away whatever happens
+                    logger.exception("Call {} could not be put away in full", self.call.id)
+        finally:
+            self._put_away.set()
 
     async def _close_link(self) -> None:
         for timer in self._timers:
@@ -325,8 +328,11 @@ class CallSession(ABC):
         return task
 
     def _check(self, task: asyncio.Task[None]) -> None:
-        """A call shall not hang because a task of it broke."""
-        if not task.cancelled() and (error := task.exception()) is not None:
+        """A call shall not hang because a task of it broke, or waited for what was cancelled."""
+        if task.cancelled():
+            # Here tasks are cancelled of calls that are over only.
+            self.hang_up(Cause.BOT_FAILED, "something that the bot or a hook awaits was cancelled")
+        elif (error := task.exception()) is not None:
             logger.opt(exception=error).error("Call {} broke", self.call.id)
             is_ours = isinstance(error, WhatsAppError)
             what = str(error) if is_ours else f"a task of the call raised {type(error).__name__}"
