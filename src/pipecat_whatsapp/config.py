@@ -149,7 +149,8 @@ class WhatsAppConfig:
         if missing:
             raise ConfigError(
                 f"WhatsApp needs {_listed(missing)} in the environment (or in .env): "
-                "the README says where Meta shows each of them."
+                "`pipecat-whatsapp setup` writes them, and `pipecat-whatsapp doctor` says where "
+                "Meta shows each."
             )
         network = Network.from_env(environ)
         # A wrong address stops the start, and not each call.

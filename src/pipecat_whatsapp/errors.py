@@ -6,6 +6,7 @@
     ├── ConfigError          a setting is missing or wrong
     ├── WebhookError         a request is not from Meta, or not a webhook (carries an HTTP status)
     ├── DirectoryError       the directory that processes share cannot be reached
+    ├── DialError            a bot did not take an order to call (`calls/dial_client.py`)
     ├── SdpError             an SDP cannot carry a WhatsApp call
     ├── GraphError           a Graph API request did not succeed
     │   ├── GraphRequestError      Meta refused (code, Meta's words, advice)

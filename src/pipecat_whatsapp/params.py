@@ -23,7 +23,8 @@ class WhatsAppParams(TransportParams):
         audio_out_dtx: Send next to nothing while the bot is silent. WhatsApp takes a line without
             packets for a dead one, so packets still go out every 400 ms.
         audio_out_10ms_chunks: 20 ms, one packet of WhatsApp.
-        audio_out_end_silence_secs: None: the transport itself waits until the last word is out.
+        audio_out_end_silence_secs: No silence at the end: the transport itself waits until the
+            last word is out.
         audio_out_write_timeout_secs: Longer than a call may take to be accepted, or a phone may
             ring, since audio written before that is held until it can be heard. pipecat takes an
             output that does not write for so long for broken, for good.
