@@ -28,6 +28,10 @@ class RedisServer:
     """
 
     def __init__(self, *, cluster: bool = False) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip("redis-server is not installed (Debian package redis-server)")
+        self._program = program
         self.port = free_port()
         self._cluster = cluster
         self._folder = TemporaryDirectory()
@@ -47,15 +51,12 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("redis-server is not installed (Debian package redis-server)")
         options = f"--bind 127.0.0.1 --port {self.port} --appendonly no --loglevel warning"
         if self._cluster:
             options += f" --dir {self._folder.name}"
             options += f" --cluster-enabled yes --cluster-port {free_port()}"
         self._process = await asyncio.create_subprocess_exec(
-            program,
+            self._program,
             *options.split(),
             "--save",
             "",
