@@ -6,7 +6,7 @@ import pytest
 from loguru import logger
 
 from pipecat_whatsapp.simulator.journal import Journal
-from pipecat_whatsapp.simulator.requests import Question
+from pipecat_whatsapp.simulator.question import Question
 from pipecat_whatsapp.simulator.webhooks import Delivery
 
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from pipecat_whatsapp.simulator.graph import CallState, SimulatedMeta, UserCall
-from pipecat_whatsapp.simulator.requests import MAX_BODY
+from pipecat_whatsapp.simulator.question import MAX_BODY
 from pipecat_whatsapp.simulator.tokens import MANAGEMENT, Token
 from simulated_business import (
     ADA,
@@ -167,6 +167,10 @@ async def test_any_version(meta: SimulatedMeta, call: UserCall, version: str) ->
         (
             {"transcription": {"status": "ENABLED", "announcement_language": "de_DE"}},
             "transcription.announcement_language",
+        ),
+        (
+            {"recording": {"status": "ENABLED", "announcement_language": ["en"]}},
+            "recording.announcement_language",
         ),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from pipecat_whatsapp.simulator.payloads import Json, known
-from pipecat_whatsapp.simulator.requests import Question
+from pipecat_whatsapp.simulator.question import Question
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Account
 from pipecat_whatsapp.simulator.subscriptions import KNOWN_FIELDS, Subscriptions

@@ -1,4 +1,4 @@
-"""The Graph API besides calls."""
+"""The Graph API: who may ask for what, and who answers it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipecat_whatsapp.simulator.media import DOWNLOAD_PATH
 from pipecat_whatsapp.simulator.messages import read_message
 from pipecat_whatsapp.simulator.payloads import Json, known
 from pipecat_whatsapp.simulator.permissions_api import PermissionsApi
-from pipecat_whatsapp.simulator.requests import Download, Question
+from pipecat_whatsapp.simulator.question import MAX_BODY, MAX_UPLOAD, Download, Question
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Account
 from pipecat_whatsapp.simulator.tokens import (
@@ -32,15 +32,17 @@ _APP = "an app token"
 _ANY = "any token"
 _PATH = re.compile(r"/v\d+\.\d+/([^/]+)/?([^/]*)")
 
-_Handler = Callable[[Question], Awaitable[Json]]
+Handler = Callable[[Question], Awaitable[Json]]
+"""Does what one kind of request asks for."""
 
 
 class Api:
-    """Answers every request that is not about a number's calls.
+    """Answers every request, by itself or by what it is given.
 
     Args:
         account: The business's ids.
         business: What Meta keeps of it.
+        act_on_call: Answers requests about calls.
         verify: Verifies a webhook's address with a token.
         clock: Unix seconds.
 
@@ -49,14 +51,19 @@ class Api:
     """
 
     def __init__(
-        self, account: Account, business: Business, verify: Verify, clock: Callable[[], float]
+        self,
+        account: Account,
+        business: Business,
+        *,
+        act_on_call: Handler,
+        verify: Verify,
+        clock: Callable[[], float],
     ) -> None:
         self.permissions = PermissionsApi(business.permissions, clock)
         self._account = account
         self._business = business
-        self._routes = self._make_routes(
-            AccountApi(account, business.tokens, business.subscriptions, verify)
-        )
+        account_api = AccountApi(account, business.tokens, business.subscriptions, verify)
+        self._routes = self._make_routes(account_api, act_on_call)
 
     async def answer(self, question: Question) -> Json | Download:
         """Do what a request asks for.
@@ -73,12 +80,13 @@ class Api:
         right, handle = self._route(question)
         _check_right(token, right)
         if question.too_long:
-            raise RefusalError("The body is too long", status=413)
+            details = f"The body has more than {MAX_BODY} bytes of JSON, or {MAX_UPLOAD} of a form"
+            raise RefusalError(details, status=413)
         return await handle(question)
 
     def _make_routes(
-        self, account_api: AccountApi
-    ) -> dict[tuple[str, str, str], tuple[str, _Handler]]:
+        self, account_api: AccountApi, act_on_call: Handler
+    ) -> dict[tuple[str, str, str], tuple[str, Handler]]:
         number, waba = self._account.phone_number_id, self._account.waba_id
         app = self._account.app_id
         return {
@@ -95,6 +103,7 @@ class Api:
             ),
             ("GET", number, ""): (MANAGEMENT, account_api.number),
             ("POST", number, ""): (MANAGEMENT, account_api.configure_number),
+            ("POST", number, "calls"): (MESSAGING, act_on_call),
             ("GET", number, "settings"): (MANAGEMENT, self._read_settings),
             ("POST", number, "settings"): (MANAGEMENT, self._write_settings),
             ("GET", number, "call_permissions"): (MESSAGING, self._read_permissions),
@@ -102,7 +111,7 @@ class Api:
             ("POST", number, "media"): (MESSAGING, self._upload),
         }
 
-    def _route(self, question: Question) -> tuple[str, _Handler]:
+    def _route(self, question: Question) -> tuple[str, Handler]:
         match = _PATH.fullmatch(question.path)
         if match is None:
             raise RefusalError(f"Unknown path {question.path}", code=UNKNOWN_PATH)
@@ -117,7 +126,7 @@ class Api:
         return self.permissions.read(question.query)
 
     async def _send_message(self, question: Question) -> Json:
-        body = _body(question)
+        body = question.json_object()
         address = read_address(body)
         message = read_message(body, self._business.conversations.templates)
         check_allowed(address, self._account)
@@ -136,7 +145,7 @@ class Api:
         return {"calling": self._business.settings.read(with_credentials=asked)}
 
     async def _write_settings(self, question: Question) -> Json:
-        calling = _body(question).get("calling")
+        calling = question.json_object().get("calling")
         if not isinstance(calling, dict):
             raise RefusalError("calling is missing")
         self._business.settings.write(calling)
@@ -156,12 +165,6 @@ class Api:
 
     async def _describe_file(self, question: Question) -> Json:
         return self._business.media.describe(question.path.rpartition("/")[2])
-
-
-def _body(question: Question) -> Json:
-    if question.body is None:
-        raise RefusalError("The body is not a JSON object")
-    return question.body
 
 
 def _check_right(token: Token, right: str) -> None:

@@ -27,7 +27,7 @@ from pipecat_whatsapp.simulator.graph_server import GraphServer
 from pipecat_whatsapp.simulator.journal import Journal
 from pipecat_whatsapp.simulator.payloads import Json
 from pipecat_whatsapp.simulator.phones import Handset, Phones
-from pipecat_whatsapp.simulator.requests import Download, GraphRequest, Question
+from pipecat_whatsapp.simulator.question import GraphRequest, Question
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account, Faults, Timing
 from pipecat_whatsapp.simulator.subscriptions import Subscriptions
@@ -64,7 +64,7 @@ class SimulatedMeta(Journal):
     Attributes:
         business: What Meta keeps of the business: settings, permissions, messages, files ...
         permissions: Which users it may call.
-        api: Answers what is not about calls.
+        api: Answers Graph requests.
         calls: Every call by its id, ended ones too.
     """
 
@@ -103,8 +103,16 @@ class SimulatedMeta(Journal):
             self.account, self.timing, self._webhooks, self.business, self._phones, clock
         )
         self.calls = self._telephony.calls
-        self.api = Api(self.account, self.business, self.verify, clock)
-        self._server = GraphServer(self.faults, answer=self._answer, on_request=self.note_request)
+        self.api = Api(
+            self.account,
+            self.business,
+            act_on_call=self._act_on_call,
+            verify=self.verify,
+            clock=clock,
+        )
+        self._server = GraphServer(
+            self.faults, answer=self.api.answer, on_request=self.note_request
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -238,10 +246,8 @@ class SimulatedMeta(Journal):
         """
         return await self._webhooks.release(batch=batch, reverse=reverse)
 
-    async def _answer(self, question: Question) -> Json | Download:
-        if question.phone_number_id is None:
-            return await self.api.answer(question)
-        requests.check(question, self.account, self.business.tokens)
+    async def _act_on_call(self, question: Question) -> Json:
+        requests.check(question)
         self.business.settings.check_calls()
         if question.action == "connect":
             placed = await self._telephony.connect(requests.read_connect(question))

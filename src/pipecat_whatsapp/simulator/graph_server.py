@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from pipecat_whatsapp.simulator import payloads, requests
+from pipecat_whatsapp.simulator import payloads
 from pipecat_whatsapp.simulator.payloads import Json
-from pipecat_whatsapp.simulator.requests import Download, GraphRequest, Question
+from pipecat_whatsapp.simulator.question import MAX_UPLOAD, Download, GraphRequest, Question, read
 from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import Faults
 
@@ -42,7 +42,7 @@ class GraphServer:
 
     async def start(self, port: int) -> None:
         """Serve on 127.0.0.1; port 0 takes a free one."""
-        app = web.Application(client_max_size=requests.MAX_UPLOAD)
+        app = web.Application(client_max_size=MAX_UPLOAD)
         app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -69,7 +69,7 @@ class GraphServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         at = time.monotonic()
-        question = await requests.read(request)
+        question = await read(request)
         hangs = question.action in self._faults.hang
         if hangs:
             await self._on_request(question.record(at=at, status=None, error_code=None))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from loguru import logger
 
-from pipecat_whatsapp.simulator.requests import GraphRequest
+from pipecat_whatsapp.simulator.question import GraphRequest
 from pipecat_whatsapp.simulator.webhooks import Delivery
 
 Watcher = Callable[[GraphRequest | Delivery], None]
