@@ -231,7 +231,7 @@ RELAY_ONLY = Network(relay_only=True)
 
 async def put_away() -> None:
     """Wait until attempts that no call has used are closed."""
-    await until(lambda: not gathering._abandoned)  # noqa: SLF001
+    await until(lambda: not gathering._closing)  # noqa: SLF001
 
 
 async def test_a_call_through_relays_only_names_nothing_but_the_relay(

@@ -22,8 +22,8 @@ STUN_TIMEOUT = 0.2
 """Seconds that STUN servers get. They tell our public address, which Meta's relay, being ICE-lite,
 learns from our first packet anyway."""
 
-_abandoned: set[asyncio.Task[None]] = set()
-"""Attempts of no call that still close: asyncio alone would forget a task that only waits."""
+_closing: set[asyncio.Task[None]] = set()
+"""Attempts that failed and still close: asyncio alone would forget a task that only waits."""
 
 
 async def gather(
@@ -70,10 +70,10 @@ async def gather(
             if not any(map(is_turn, servers)) or " typ relay" in sdp:
                 return connection, sdp
             logger.warning("No relay from {}", _names(servers))
-        leftovers.append(asyncio.create_task(_discard(connection, describing)))
-    _abandoned.update(leftovers)
-    for leftover in leftovers:
-        leftover.add_done_callback(_abandoned.discard)
+        leftover = asyncio.create_task(_discard(connection, describing))
+        leftovers.append(leftover)
+        _closing.add(leftover)
+        leftover.add_done_callback(_closing.discard)
     raise ConfigError(
         "No TURN server gave a relay, and the call may use nothing else: check the servers, their "
         "user names and credentials, or drop WHATSAPP_RELAY_ONLY."
