@@ -76,6 +76,11 @@ class PhonePage:
         """A button, wherever it is."""
         return self.page.get_by_role("button", name=name, exact=True)
 
+    @property
+    def notices(self) -> Locator:
+        """Sentences for the user that belong to no other place."""
+        return self.page.get_by_role("alert")
+
     def curve(self, name: str) -> Locator:
         """The picture of a curve, which is described in words."""
         return self.page.get_by_role("figure", name=name, exact=True).get_by_role("img")

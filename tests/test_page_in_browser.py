@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, ViewportSize, expect
 
 from browser import chromium, silence, speech
-from phone_page import PhonePage, phone_page, served_page, tab
+from page_tab import page_of
+from phone_page import DESK, HAND, PhonePage, phone_page, served_page, tab
+from pipecat_whatsapp.media.interfaces import read_interfaces
 from pipecat_whatsapp.simulator.demo import FOLDER, QUESTION
 from pipecat_whatsapp.simulator.demo import bot as demo
 from pipecat_whatsapp.simulator.graph import Account
@@ -65,6 +67,14 @@ async def page(browser: Browser, address: str) -> AsyncIterator[PhonePage]:
 
 
 @pytest.fixture
+def no_call(tmp_path: Path) -> Path:
+    """A file that holds no call, of which the page says so."""
+    file = tmp_path / "no-call.json"
+    file.write_text("?")
+    return file
+
+
+@pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bot says no goodbye of its own accord."""
     monkeypatch.setattr(demo, "SILENCE_SECONDS", FOR_LONG)
@@ -96,6 +106,7 @@ async def test_a_newcomer_calls_the_demo_bot_and_shows_the_call_to_somebody_else
         assert await page.duration(name) > seconds
     await page.click("Back to live")
     await expect(page.region("Inspector").get_by_text("dials")).to_have_count(0)
+    await expect(page.page.get_by_label("Open call")).to_be_focused()
 
 
 async def test_the_bot_hears_the_microphone_through_a_bad_line_until_it_is_muted(
@@ -123,7 +134,7 @@ async def test_the_user_hangs_up(page: PhonePage) -> None:
     await page.click("Call")
     await page.answered()
     await page.click("Hang up")
-    await page.is_in_state("Call ended: the caller hung up")
+    await page.is_in_state("Call ended: you hung up")
     await page.shows_steps("answered", "hangs up", "terminate webhook")
     assert not demo.on_air
 
@@ -133,7 +144,7 @@ async def test_the_bot_asks_and_calls_and_the_user_picks_up(page: PhonePage) -> 
     await page.click("Have the bot call me", "Allow for 7 days", "Accept")
     await page.hears(GREETING)
     await page.click("Hang up")
-    await page.is_in_state("Call ended: the user hung up")
+    await page.is_in_state("Call ended: you hung up")
     await page.shows_steps("writes", "messages", "allows calls for 7 days", "connect", "picks up")
 
 
@@ -147,7 +158,7 @@ async def test_the_user_declines(page: PhonePage) -> None:
 
 async def test_the_user_does_not_want_to_be_called(page: PhonePage) -> None:
     await page.click("Have the bot call me", "Don't allow")
-    await expect(page.page.get_by_role("alert")).to_contain_text("The bot did not call")
+    await expect(page.notices).to_contain_text("The bot did not call")
     await page.is_in_state("Ready")
 
 
@@ -189,6 +200,35 @@ async def test_a_call_button_is_tapped_with_its_payload(
     assert [call.cta_payload for call in demo.on_air] == ["order 12345"]
 
 
+@pytest.mark.parametrize("size", [DESK, HAND], ids=["desk", "hand"])
+async def test_a_notice_covers_nothing(
+    browser: Browser, address: str, no_call: Path, size: ViewportSize
+) -> None:
+    async with phone_page(browser, address, viewport=size) as page:
+        await page.page.get_by_label("Open call").set_input_files(no_call)
+        await expect(page.notices).to_contain_text("it is not JSON")
+        notice = await page.notices.bounding_box()
+        main = await page.page.get_by_role("main").bounding_box()
+        assert notice is not None
+        assert main is not None
+        assert main["y"] + main["height"] <= notice["y"]
+        assert notice["y"] + notice["height"] <= size["height"]
+
+
+async def test_what_is_said_again_stays_for_its_own_time(page: PhonePage, no_call: Path) -> None:
+    file = page.page.get_by_label("Open call")
+    await page.page.clock.install()
+    await file.set_input_files(no_call)
+    first = await page.notices.locator(".notice").element_handle()
+    await page.page.clock.run_for(14_000)
+    await file.set_input_files(no_call)
+    await first.wait_for_element_state("hidden")
+    await page.page.clock.run_for(2000)
+    await expect(page.notices).to_contain_text("it is not JSON")
+    await page.page.clock.run_for(14_000)
+    await expect(page.notices).to_be_empty()
+
+
 async def test_the_speaker_is_as_loud_as_its_slider_says(page: PhonePage) -> None:
     await page.region("Phone").get_by_role("slider", name="Speaker level").fill("40")
     assert await page.page.locator("#speaker").evaluate("(speaker) => speaker.volume") == 0.4
@@ -224,6 +264,21 @@ async def test_what_others_write_is_text(page: PhonePage, whatsapp: WhatsApp) ->
     await page.click("Hang up")
     await page.is_in_state("Call ended")
     assert await page.page.evaluate("window.hacked ?? null") is None
+
+
+async def test_the_browser_does_not_complain_of_a_page_from_elsewhere(
+    browser: Browser, whatsapp: WhatsApp
+) -> None:
+    known = [address for each in read_interfaces() for address in each.addresses]
+    host = next((each for each in known if ":" not in each and each != "127.0.0.1"), None)
+    if host is None:
+        pytest.skip("this machine has no address but loopback")
+    token = "a-token-that-is-long"
+    async with (
+        page_of(whatsapp, host=host, token=token) as server,
+        phone_page(browser, f"{server.url}/?token={token}") as page,
+    ):
+        assert not await page.page.evaluate("isSecureContext")
 
 
 async def test_a_page_of_another_origin_gets_no_socket(browser: Browser, address: str) -> None:

@@ -97,6 +97,15 @@ async def test_a_phone_that_drops_off_the_network_is_missed_by_the_bot(page: Pho
     await page.answered()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1440, 900)])
+async def test_the_line_and_the_faults_are_in_sight_on_a_desk(
+    page: PhonePage, width: int, height: int
+) -> None:
+    await page.page.set_viewport_size({"width": width, "height": height})
+    for name in ("Off the network", "Deliver twice", "SDES offer"):
+        await expect(page.button(name)).to_be_in_viewport(ratio=1)
+
+
 async def test_faults_hold_for_every_phone(page: PhonePage) -> None:
     await page.toggle("Deliver twice")
     other = await page.page.context.new_page()

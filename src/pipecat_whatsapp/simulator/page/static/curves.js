@@ -9,7 +9,7 @@ const MOST_POINTS = 300;
 /** Seconds that a curve shows at least. */
 const SHORTEST = 15;
 
-/** Seconds without a value that a line still bridges: the browser tells less often than the bot. */
+/** Seconds without a value that a line still bridges. */
 const LONGEST_GAP = 3;
 
 /** The side of the square in which curves are drawn, before it is stretched, and its margin. */

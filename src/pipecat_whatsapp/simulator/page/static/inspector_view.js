@@ -32,7 +32,7 @@ export class InspectorView {
   }
 
   /**
-   * A call begins, or the page comes back to one.
+   * A call begins, or what leads to one.
    *
    * @param {import("./types.js").CallRecord} record
    */
@@ -147,6 +147,8 @@ export class InspectorView {
     this.#showRecord(this.#live);
     this.#setReadOnly(false);
     this.#dropAudio();
+    // The button that had the focus is gone.
+    byId("open-call").focus();
   }
 
   /** @param {boolean} readOnly The controls are about the live phone: they hide meanwhile. */

@@ -21,8 +21,11 @@ export class Notices {
    * @param {string} text
    */
   show(text) {
-    this.#add(text);
-    setTimeout(() => this.remove(text), SHOWN_FOR);
+    const notice = this.#add(text);
+    setTimeout(() => {
+      // One that was said again stays for its own time.
+      if (this.#shown.get(text) === notice) this.remove(text);
+    }, SHOWN_FOR);
   }
 
   /**
@@ -40,7 +43,10 @@ export class Notices {
     this.#shown.delete(text);
   }
 
-  /** @param {string} text */
+  /**
+   * @param {string} text
+   * @returns {HTMLElement}
+   */
   #add(text) {
     this.remove(text);
     const dismiss = element("button", { type: "button", class: "plain" }, "Dismiss");
@@ -51,5 +57,6 @@ export class Notices {
     this.#list.append(notice);
     const [oldest] = this.#shown.keys();
     if (this.#shown.size > MOST) this.remove(oldest);
+    return notice;
   }
 }
