@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -168,7 +167,7 @@ def _check_digest(file: bytes, announced: str | None) -> None:
         return
     try:
         expected = base64.b64decode(announced, validate=True)
-    except binascii.Error:
+    except ValueError:
         expected = b""
     if not hmac.compare_digest(expected, digest.digest()):
         raise MediaError(
