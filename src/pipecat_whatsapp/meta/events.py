@@ -351,7 +351,7 @@ class UnknownEvent(Event):
     """Something this package does not know, or could not read.
 
     Parameters:
-        kind: What it was: the webhook field and the event or type, such as "calls/call_created".
+        kind: What it was: the webhook field and the event or type, such as "calls/hold".
         reason: Why it was not read; empty for a kind that is simply unknown.
     """
 
