@@ -106,8 +106,10 @@ async def turn_url() -> AsyncIterator[str]:
         pytest.skip("turnserver is not installed (Debian package coturn)")
     port = free_port(socket.SOCK_DGRAM)
     options = f"-n --listening-ip=127.0.0.1 --listening-port={port} --relay-ip=127.0.0.1"
-    options += " --lt-cred-mech --user=ada:secret --realm=test --no-tls --no-dtls --no-cli"
+    options += " --lt-cred-mech --user=ada:secret --realm=test"
     options += " --log-file=stdout --pidfile= --allow-loopback-peers"
+    # Older ones have a command line of their own, and newer ones do not know how to do without.
+    options += f" --cli-password=secret --cli-port={free_port()}"
     process = await asyncio.create_subprocess_exec(
         turnserver,
         *options.split(),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import traceback
 from collections.abc import AsyncIterator
 
 import pytest
@@ -60,6 +62,21 @@ async def test_verification_of_a_dead_address(business: Business) -> None:
     async with SimulatedMeta() as meta:
         with pytest.raises(SubscriptionError, match="reached"):
             await meta.subscribe(url)
+
+
+async def test_an_address_that_speaks_no_http_makes_nobody_show_the_verification_token() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH\r\n")
+        writer.close()
+
+    async with (
+        await asyncio.start_server(hang_up, "127.0.0.1", 0) as server,
+        SimulatedMeta(Account(verification_token="kept-to-ourselves")) as meta,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(SubscriptionError) as caught:
+            await meta.subscribe(f"http://127.0.0.1:{port}/whatsapp")
+    assert "kept-to-ourselves" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_nothing_is_sent_without_a_subscription() -> None:

@@ -198,7 +198,7 @@ class Supervisor:
             return
         self._was_complete = True
         url = url_of(self._listener, self._plan.settings.path)
-        logger.info("WhatsApp calls are served at {} by {} processes", url, len(ready))
+        logger.info("WhatsApp calls are served at {}, processes: {}", url, len(ready))
         tell_systemd("READY=1")
 
     async def _mourn(self, worker: WorkerProcess, code: int, *, has_served: bool) -> None:

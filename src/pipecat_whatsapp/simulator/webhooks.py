@@ -282,7 +282,9 @@ class WebhookSender:
             ) as response:
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise SubscriptionError(f"The webhook could not be reached: {error!r}") from error
+            # aiohttp's own words can hold the whole address, and the verification token in it.
+            why = type(error).__name__
+            raise SubscriptionError(f"The webhook could not be reached: {why}") from None
 
     def _open_client(self) -> aiohttp.ClientSession:
         if self._client is None:
