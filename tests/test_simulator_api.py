@@ -333,3 +333,18 @@ async def test_an_upload_of_a_wrong_form(
         reply = Reply(response.status, await response.json())
     assert (reply.status, reply.code) == (400, 100)
     assert details in reply.details
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data", "application/x-www-form-urlencoded; charset=none"]
+)
+async def test_a_form_that_cannot_be_read_is_an_empty_one(world: World, content_type: str) -> None:
+    headers = {"Authorization": f"Bearer {world.meta.account.token}", "Content-Type": content_type}
+    url = f"{world.meta.graph_url}/v26.0/{world.number}/media"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(url, data=b"file", headers=headers) as response,
+    ):
+        reply = Reply(response.status, await response.json())
+    assert (reply.status, reply.code) == (400, 100)
+    assert "messaging_product" in reply.details

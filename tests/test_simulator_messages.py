@@ -16,6 +16,7 @@ from simulated_account import refused
 ORDER = Template("order", "de", "Hallo {{1}}, Ihre Bestellung {{2}} ist da.")
 ASK = Template("ask", "en_US", "May we call you, {{1}}?", asks_permission=True)
 BUTTON = Template("button", "en_US", "Call us!", call_button=CallButton("Ring us", 1440))
+FILLED = {"type": "button", "sub_type": "voice_call"}
 TEMPLATES = {(one.name, one.language): one for one in (HELLO_WORLD, ORDER, ASK, BUTTON)}
 
 
@@ -155,9 +156,11 @@ def test_a_template_with_too_few_or_too_many_parameters(values: tuple[str, ...])
         (["body"], "list of objects"),
         ([{"type": "body", "parameters": "Ada"}], "must be a list of objects"),
         ([{"type": "body"}, {"type": "BODY"}], "more than one"),
-        ([{"type": "button", "parameters": [{"type": "text", "text": "x"}]}], "ttl_minutes"),
+        ([FILLED | {"parameters": [{"type": "text", "text": "x"}]}], "ttl_minutes"),
+        ([{"type": "button"}], "sub_type"),
+        ([FILLED | {"sub_type": "url"}], "sub_type"),
         (
-            [{"type": "button", "parameters": [{"type": "payload", "payload": "x"}]}],
+            [FILLED | {"parameters": [{"type": "payload", "payload": "x"}]}],
             "no call button",
         ),
     ],

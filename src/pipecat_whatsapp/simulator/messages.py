@@ -204,6 +204,8 @@ def _filled_in(body: str, parameters: list[Json]) -> str:
 
 def _template_button(template: Template, components: list[Json]) -> CallButton | None:
     given: Json = {}
+    for button in (part for part in components if str(part.get("type")).lower() == "button"):
+        _demand(button.get("sub_type") == "voice_call", 'sub_type must be "voice_call"')
     for parameter in _parameters(components, "button"):
         kind = str(parameter.get("type"))
         _demand(kind in ("ttl_minutes", "payload"), "A call button takes ttl_minutes and payload")

@@ -157,10 +157,11 @@ class Question:
 
 async def read(request: web.Request) -> Question:
     """Read a request without judging it."""
-    raw, form, too_long = b"", {}, False
+    raw, too_long = b"", False
+    form: _Form = {}
     try:
         if request.content_type in _FORMS:
-            form = dict(await request.post())
+            form = await _form(request)
         else:
             raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -174,6 +175,14 @@ async def read(request: web.Request) -> Question:
         query=dict(request.query),
         form=form,
     )
+
+
+async def _form(request: web.Request) -> _Form:
+    """The fields of a form; none of one that cannot be read, such as one without a boundary."""
+    try:
+        return dict(await request.post())
+    except (ValueError, LookupError):
+        return {}
 
 
 def _json_object(raw: bytes) -> Json | None:

@@ -129,13 +129,13 @@ OF_BOTH = (
     ),
     Rule(
         "There is an ice-ufrag.",
-        "SDP needs an ice-ufrag",
-        lambda sdp: len(sdp.value("ice-ufrag") or "") >= 4,
+        "SDP needs an ice-ufrag of 4 to 256 characters",
+        lambda sdp: re.fullmatch(r"\S{4,256}", sdp.value("ice-ufrag") or "") is not None,
     ),
     Rule(
         "There is an ice-pwd.",
-        "SDP needs an ice-pwd",
-        lambda sdp: len(sdp.value("ice-pwd") or "") >= 22,
+        "SDP needs an ice-pwd of 22 to 256 characters",
+        lambda sdp: re.fullmatch(r"\S{22,256}", sdp.value("ice-pwd") or "") is not None,
     ),
     Rule(
         "RTP and RTCP share a port (rtcp-mux).",
