@@ -303,6 +303,15 @@ async def test_keys_are_pressed_on_the_phone() -> None:
         (json.dumps(rtvi("client-message", t="eval-image", d={"image": ""})), NO_IMAGE),
         (json.dumps(rtvi("raw-audio")), NO_MESSAGE),
         (json.dumps(["raw-audio"]), NO_MESSAGE),
+        (json.dumps({"type": "raw-audio", "data": ["sound"]}), NO_MESSAGE),
+        (
+            json.dumps(rtvi("raw-audio", base64Audio="AAAA", sampleRate=0, numChannels=1)),
+            NO_MESSAGE,
+        ),
+        (
+            json.dumps(rtvi("raw-audio", base64Audio="AAAA", sampleRate=16000, numChannels=0)),
+            NO_MESSAGE,
+        ),
         ("no JSON", NO_MESSAGE),
     ],
 )

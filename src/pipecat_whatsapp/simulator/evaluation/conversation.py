@@ -95,7 +95,7 @@ class Conversation:
         try:
             content: Any = json.loads(message.data) if message.type is WSMsgType.TEXT else None
             await self._obey(content["type"], content.get("data") or {}, message.data)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             raise RefusedError(NO_MESSAGE) from error
 
     async def _obey(self, kind: str, data: Mapping[str, Any], text: str) -> None:
