@@ -29,7 +29,7 @@ def said() -> list[str]:
 _APART = re.compile(
     # What is put together when the program runs: a name of the doctor's, or what was asked of Meta.
     r"^(?:account subscription|sound|NAT|UDP|candidates|Inbound call) |Meta refused \w+|/whatsapp"
-    r"|HTTP \d+|, code \d+|turns?:|…|\.\.\.|: | \(| {2,}|[`.)]|, and | instead of | and "
+    r"|HTTP \d+|, code \d+|turns?:|…|\.\.\.|: | \(| {2,}|[`.)]|, but |, and | instead of | and "
 )
 
 

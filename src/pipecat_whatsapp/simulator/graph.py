@@ -32,7 +32,12 @@ from pipecat_whatsapp.simulator.rules import RefusalError
 from pipecat_whatsapp.simulator.settings import ACTIONS, Account, Faults, Timing
 from pipecat_whatsapp.simulator.subscriptions import Subscriptions
 from pipecat_whatsapp.simulator.telephony import Telephony
-from pipecat_whatsapp.simulator.webhooks import Delivery, SubscriptionError, WebhookSender
+from pipecat_whatsapp.simulator.webhooks import (
+    Delivery,
+    SubscriptionError,
+    UnreachableError,
+    WebhookSender,
+)
 
 __all__ = [
     "ACTIONS",
@@ -47,6 +52,7 @@ __all__ = [
     "SimulatedMeta",
     "SubscriptionError",
     "Timing",
+    "UnreachableError",
     "UserCall",
 ]
 

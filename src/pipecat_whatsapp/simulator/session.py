@@ -22,6 +22,7 @@ from pipecat_whatsapp.simulator.graph import (
     GraphRequest,
     SimulatedMeta,
     SubscriptionError,
+    UnreachableError,
 )
 from pipecat_whatsapp.simulator.network import Network
 from pipecat_whatsapp.simulator.page.server import PageServer
@@ -168,10 +169,10 @@ class Simulation:
             # The last is the one that stays: the first.
             for url in reversed(self._addresses):
                 await self._meta.subscribe(url)
-        except SubscriptionError as error:
-            if error.__cause__ is None:
-                raise BotError(f"{self._served.name}: {error}") from error
+        except UnreachableError:
             return False
+        except SubscriptionError as error:
+            raise BotError(f"{self._served.name}: {error}") from error
         return True
 
     @asynccontextmanager

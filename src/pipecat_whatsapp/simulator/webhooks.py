@@ -30,6 +30,10 @@ class SubscriptionError(SimulatorError):
     """The business's webhook address did not pass Meta's verification."""
 
 
+class UnreachableError(SubscriptionError):
+    """Nothing answers at the business's webhook address."""
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One try to deliver a webhook.
@@ -144,6 +148,7 @@ class WebhookSender:
             token: The business's verification token.
 
         Raises:
+            UnreachableError: Nothing answers there.
             SubscriptionError: The answer was not 200 with the challenge as its whole body.
         """
         # A leading zero shows whether the business echoes the challenge or parses it.
@@ -284,7 +289,7 @@ class WebhookSender:
         except (aiohttp.ClientError, TimeoutError) as error:
             # aiohttp's own words can hold the whole address, and the verification token in it.
             why = type(error).__name__
-            raise SubscriptionError(f"The webhook could not be reached: {why}") from None
+            raise UnreachableError(f"The webhook could not be reached: {why}") from None
 
     def _open_client(self) -> aiohttp.ClientSession:
         if self._client is None:
