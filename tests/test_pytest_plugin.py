@@ -19,11 +19,12 @@ from pipecat_whatsapp.simulator.direct_phone import DirectPhone
 from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.phone import PhoneError
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
-from pipecat_whatsapp.simulator.sound import read_wav
+from pipecat_whatsapp.simulator.sound import RATE, read_wav
 from terminal import run
 
 PATIENCE = 60.0
 GREETING, GOODBYE = FOLDER / "greeting.wav", FOLDER / "goodbye.wav"
+PAUSE = bytes(RATE)  # Half a second, 16-bit.
 BEN = User(phone="4915550003333", user_id="DE.900000000000000002", name="Ben")
 
 
@@ -32,8 +33,8 @@ async def declines(_: Call) -> Decision:
 
 
 async def test_a_call_to_a_bot_is_answered_and_heard(phone: DirectPhone) -> None:
-    goodbye = says(read_wav(GREETING) + read_wav(GOODBYE), then_end=True)
-    call = await phone.call(PipelineBot(prepare=goodbye))
+    speech = PAUSE.join([read_wav(GREETING), read_wav(GOODBYE), b""])
+    call = await phone.call(PipelineBot(prepare=says(speech, then_end=True)))
     assert await call.hears(GREETING, PATIENCE)
     assert await call.hears(GOODBYE, PATIENCE)
     assert await call.ended(PATIENCE) == "terminated"
