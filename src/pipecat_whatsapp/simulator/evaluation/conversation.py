@@ -94,15 +94,17 @@ class Conversation:
     async def _take(self, message: WSMessage) -> None:
         try:
             content: Any = json.loads(message.data) if message.type is WSMsgType.TEXT else None
-            await self._obey(content["type"], content.get("data") or {}, message.data)
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            await self._obey(content["type"], _fields(content.get("data") or {}), message.data)
+        except (ValueError, TypeError, KeyError) as error:
             raise RefusedError(NO_MESSAGE) from error
 
     async def _obey(self, kind: str, data: Mapping[str, Any], text: str) -> None:
         match kind, data.get("t"):
             case "raw-audio", _:
-                audio = base64.b64decode(data["base64Audio"])
-                self._voice.say(audio, data["sampleRate"], data["numChannels"])
+                audio, rate = base64.b64decode(data["base64Audio"]), data["sampleRate"]
+                if not isinstance(rate, int) or rate <= 0 or data["numChannels"] not in (1, 2):
+                    raise ValueError(NO_MESSAGE)
+                self._voice.say(audio, rate, data["numChannels"])
             case "dtmf", _:
                 self._voice.press("".join(data["buttons"]))
             case "send-text", _:
@@ -137,6 +139,12 @@ class Conversation:
     async def _close(self, code: int, why: str) -> None:
         self._echo(why)
         await self._socket.close(code=code, message=why.encode()[:_LONGEST_REASON])
+
+
+def _fields(data: object) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(NO_MESSAGE)
+    return data
 
 
 def _new_serializer() -> serializer.EvalSerializer:
