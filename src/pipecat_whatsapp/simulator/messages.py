@@ -184,10 +184,15 @@ def _components(given: Json) -> list[Json]:
     return list(components)
 
 
-def _parameters(components: list[Json], kind: str) -> list[Json]:
+def _component(components: list[Json], kind: str) -> Json:
+    """The component of a kind; empty where there is none."""
     parts = [part for part in components if str(part.get("type")).lower() == kind]
     _demand(len(parts) <= 1, f"There is more than one component {kind}")
-    parameters = parts[0].get("parameters", []) if parts else []
+    return parts[0] if parts else {}
+
+
+def _parameters(components: list[Json], kind: str) -> list[Json]:
+    parameters = _component(components, kind).get("parameters", [])
     objects = isinstance(parameters, list) and all(isinstance(one, dict) for one in parameters)
     _demand(objects, f"The parameters of component {kind} must be a list of objects")
     return list(parameters)
@@ -204,8 +209,8 @@ def _filled_in(body: str, parameters: list[Json]) -> str:
 
 def _template_button(template: Template, components: list[Json]) -> CallButton | None:
     given: Json = {}
-    for button in (part for part in components if str(part.get("type")).lower() == "button"):
-        _demand(button.get("sub_type") == "voice_call", 'sub_type must be "voice_call"')
+    button = _component(components, "button")
+    _demand(not button or button.get("sub_type") == "voice_call", 'sub_type must be "voice_call"')
     for parameter in _parameters(components, "button"):
         kind = str(parameter.get("type"))
         _demand(kind in ("ttl_minutes", "payload"), "A call button takes ttl_minutes and payload")
