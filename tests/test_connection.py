@@ -52,6 +52,17 @@ async def link(request: pytest.FixtureRequest) -> AsyncIterator[Link]:
         yield made
 
 
+def told_of(link: Link, event: str) -> list[object]:
+    """The connections of which an event is told from now on."""
+    told: list[object] = []
+
+    async def note(connection: object) -> None:
+        told.append(connection)
+
+    link.connection.add_event_handler(event, note)
+    return told
+
+
 async def test_the_link_stays_down_until_it_is_started(link: Link) -> None:
     """Meta must have our answer, or we Meta's, before DTLS begins."""
     await link.answer()
@@ -83,13 +94,8 @@ async def test_nothing_is_sent_before_the_gate_opens(link: Link) -> None:
 
 
 async def test_connected_is_told_once_both_sides_are_ready(link: Link) -> None:
-    connected: list[object] = []
-
-    async def on_connected(connection: object) -> None:
-        connected.append(connection)
-
     await link.come_up()
-    link.connection.add_event_handler("connected", on_connected)
+    connected = told_of(link, "connected")
     await link.connection.connect()
     assert connected == []
     assert link.events[-1] is LinkEvent.BOT_READY
@@ -119,13 +125,8 @@ async def test_the_far_ends_close_is_told(link: Link) -> None:
 
 
 async def test_our_own_close_is_no_loss(link: Link) -> None:
-    closed: list[object] = []
-
-    async def on_closed(connection: object) -> None:
-        closed.append(connection)
-
     await link.come_up()
-    link.connection.add_event_handler("closed", on_closed)
+    closed = told_of(link, "closed")
     await link.connection.close()
     await link.connection.close()
     await link.connection.disconnect()
@@ -134,13 +135,8 @@ async def test_our_own_close_is_no_loss(link: Link) -> None:
 
 
 async def test_a_close_is_finished_though_whoever_asked_for_it_is_cancelled(link: Link) -> None:
-    closed: list[object] = []
-
-    async def on_closed(connection: object) -> None:
-        closed.append(connection)
-
     await link.come_up()
-    link.connection.add_event_handler("closed", on_closed)
+    closed = told_of(link, "closed")
     asking = asyncio.create_task(link.connection.close())
     await asyncio.sleep(0)
     asking.cancel()
