@@ -54,6 +54,7 @@ class Line:
         asked: How often the process was answered each of its questions.
         failed: How often it got no answer.
         deaf: Whether letters are kept from the process.
+        unanswered: The questions that are acted on, and whose answers are lost.
     """
 
     def __init__(self, directory: CallDirectory) -> None:
@@ -61,6 +62,7 @@ class Line:
         self.asked: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.deaf = False
+        self.unanswered: set[str] = set()
         self._directory = directory
         self._open = asyncio.Event()
         self._open.set()
@@ -96,6 +98,8 @@ class Line:
                 await self._pass()
                 answer = await found(*args, **options)
                 await self._pass()
+                if name in self.unanswered:
+                    raise DirectoryError("The answer is lost.")
             except DirectoryError:
                 self.failed[name] += 1
                 raise

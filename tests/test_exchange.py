@@ -14,7 +14,7 @@ import pytest
 from conftest import until
 from deployment import Deployment, Join, Member, brisk, join
 from pipecat_whatsapp.calls import exchange
-from pipecat_whatsapp.calls.bot import Accept
+from pipecat_whatsapp.calls.bot import Accept, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import Standing
 from pipecat_whatsapp.calls.letters import Forwarded, seal
@@ -130,8 +130,11 @@ async def test_an_end_before_the_beginning_at_another_process(
         call = await phone.dial()
         hanging_up = asyncio.create_task(call.hang_up())
         await until(lambda: whatsapp.meta.calls[call.id].ended_reason is not None)
-        await whatsapp.meta.release(reverse=True)
+        a.line.hold()
+        await whatsapp.meta.release()
         await hanging_up
+        await until(lambda: ("CallTerminate", "over") in b.log.webhooks)
+        a.line.resume()
         await until(lambda: ("CallConnect", "served") in a.log.webhooks)
         assert await a.adapter.drain(timeout=30)
         assert started(deployment) == 0
@@ -373,6 +376,51 @@ async def test_who_was_chosen_takes_the_call_though_another_has_less_to_do(
         assert await MemoryDirectory("elsewhere", board).send(busy.node, letter)
         await call.answered()
         assert (len(busy.calls), idle.calls) == (BALANCE + 1, [])
+
+
+@pytest.mark.parametrize("first", ["busy", "idle"])
+async def test_of_two_that_take_a_call_whose_letter_was_late_meta_takes_one(
+    whatsapp: WhatsApp, join: Join, first: str
+) -> None:
+    """The call was handed on, but the directory did not say so in time."""
+    caller = User(user_id="DE.99")
+    members: dict[str, Member] = {}
+    taken: set[str] = set()
+
+    def hook_of(name: str) -> IncomingCallHook:
+        async def hook(call: Call) -> None:
+            if call.user.user_id == caller.user_id:
+                members[name].line.hold()
+                taken.add(name)
+                await until(lambda: len(taken) == 2)
+                if name != first:
+                    await whatsapp.meta.wait_request("accept", call.id)
+
+        return hook
+
+    async with Deployment(whatsapp, join) as deployment:
+        for name in ("busy", "idle"):
+            members[name] = await deployment.add(on_incoming_call=hook_of(name))
+        busy, idle = members.values()
+        deployment.route(busy)
+        await asyncio.gather(*(c.answered() for c in await dial_many(whatsapp, BALANCE)))
+        await deployment.acquainted()
+        busy.line.unanswered.add("send")
+        call = await (await whatsapp.phone(caller)).dial()
+        await call.answered()
+        await whatsapp.meta.wait_request("pre_accept", call.id, count=2)
+        for member in (busy, idle):
+            member.line.unanswered.clear()
+            member.line.resume()
+        winner, loser = members.pop(first), *members.values()
+        assert (await loser.reports.next()).cause is Cause.SERVED_ELSEWHERE
+        await deployment.acquainted()
+        assert call.id in winner.calls
+        deployment.route(loser)
+        await call.hang_up()
+        assert (await winner.reports.next()).cause is Cause.CALLER_HUNG_UP
+        heard = Counter(r.action for r in whatsapp.meta.requests if r.call_id == call.id)
+        assert heard == Counter(pre_accept=2, accept=1)
 
 
 async def test_a_call_is_not_handed_on_for_ever(

@@ -251,11 +251,37 @@ async def test_a_passing_fault_of_accept_is_survived(whatsapp: WhatsApp, phone: 
     assert actions(whatsapp) == ["pre_accept", "accept", "accept"]
 
 
-async def test_an_accept_without_an_answer_ends_in_a_terminate(
+@pytest.mark.parametrize("action", ["pre_accept", "accept"])
+async def test_a_call_whose_answer_was_lost_goes_on(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports, action: str
+) -> None:
+    """Meta carried it out, and refuses to do so again: the call is ours."""
+    whatsapp.meta.faults.drop_response.append(action)
+    served = await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await until(lambda: bool(served.calls) and served.calls[0].state is State.ACTIVE)
+    await call.hang_up()
+    assert (await reports.next()).cause is Cause.CALLER_HUNG_UP
+    await settled(whatsapp, *sorted(["accept", "pre_accept", action], reverse=True))
+
+
+async def test_a_call_that_ends_here_while_accept_is_repeated_ends_in_a_terminate(
     whatsapp: WhatsApp, phone: Phone, reports: Reports
 ) -> None:
-    """Meta carried it out, but its answer was lost: the call is up, and must not stay so."""
     whatsapp.meta.faults.drop_response.append("accept")
+    served = await whatsapp.serve(PlainBot(), on_call_ended=reports)
+    call = await phone.dial()
+    await whatsapp.meta.wait_request("accept", call.id)
+    assert await served.terminate(call.id)
+    assert await call.ended() == "terminated"
+    assert (await reports.next()).cause is Cause.APP_HUNG_UP
+
+
+async def test_an_accept_that_is_never_answered_ends_in_a_terminate(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    """Nobody knows whether the call is up, and it must not stay so."""
+    whatsapp.meta.faults.drop_response += ["accept"] * 3
     await whatsapp.serve(PlainBot(), on_call_ended=reports)
     call = await phone.dial()
     assert await call.ended() == "terminated"

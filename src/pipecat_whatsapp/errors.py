@@ -164,10 +164,23 @@ class ConversationClosedError(GraphRequestError):
 
 
 class GraphUnreachableError(GraphError):
-    """No answer to a request arrived, or none that says whether Meta acted on it."""
+    """No answer to a request arrived, or none that says whether Meta acted on it.
 
-    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+    Args:
+        message: What happened, and what to do about it.
+        retry_after: Seconds that Meta asked us to wait, 0 when it did not say.
+        refusal: How Meta refused the last attempt, after one that it may have acted on.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float = 0.0,
+        refusal: GraphRequestError | None = None,
+    ) -> None:
         super().__init__(message, retryable=True, retry_after=retry_after)
+        self.refusal = refusal
 
 
 class MediaError(GraphError):

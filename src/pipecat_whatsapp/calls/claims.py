@@ -8,7 +8,7 @@ of the other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from loguru import logger
@@ -111,8 +111,9 @@ class Claims:
         await self.release(alias_of(callback_data))
 
     async def seize(self, call_id: str) -> None:
-        """Take a call whoever has it: Meta has connected it to this process."""
+        """Take a call whoever has it, since Meta may have connected it to this process."""
         if (holding := self._held.get(call_id)) is not None:
+            self._unsure.add(call_id)
             await self._try(lambda: self._directory.seize(call_id, holding))
 
     async def bury(self, call_id: str) -> None:
@@ -161,13 +162,8 @@ class Claims:
         except DirectoryError:
             return True
 
-    async def catch_up(self, sure: Iterable[str]) -> None:
-        """The directory is back: tell it of the calls that have ended meanwhile.
-
-        Args:
-            sure: The calls that it has as ours.
-        """
-        self._unsure.difference_update(sure)
+    async def catch_up(self) -> None:
+        """The directory is back: tell it of the calls that have ended meanwhile."""
         clock = asyncio.get_running_loop().time
         until = clock() + CATCH_UP_SECONDS
         while self._owed and clock() < until:

@@ -213,7 +213,8 @@ class Exchange:
     def _ring(self, connect: CallConnect, parcel: _Parcel) -> None:
         # The same connect may have come once more meanwhile, and been faster.
         if not self._switchboard.hand(connect):
-            self._switchboard.ring(connect, parcel.age_of(connect))
+            age, was_handed_on = parcel.age_of(connect), parcel.hops > 0
+            self._switchboard.ring(connect, age, was_handed_on=was_handed_on)
 
     async def _hand_on(self, connect: CallConnect, region: str | None, parcel: _Parcel) -> bool:
         """Hand a call to another process, if that is better. Returns whether it was."""

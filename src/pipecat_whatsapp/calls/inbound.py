@@ -13,8 +13,8 @@ from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.session import CallSession, Desk
 from pipecat_whatsapp.errors import (
     GraphError,
-    GraphRequestError,
     GraphUnreachableError,
+    InvalidRequestError,
     SdpError,
 )
 from pipecat_whatsapp.media.answering import answer_offer
@@ -30,13 +30,21 @@ class InboundSession(CallSession):
         desk: Settings, Graph client, claims, bot and hooks.
         phone_number_id: The business number's id.
         age: Seconds since Meta sent it.
+        was_handed_on: Whether another process has left the call to this one.
     """
 
     def __init__(
-        self, connect: CallConnect, desk: Desk, *, phone_number_id: str, age: float
+        self,
+        connect: CallConnect,
+        desk: Desk,
+        *,
+        phone_number_id: str,
+        age: float,
+        was_handed_on: bool,
     ) -> None:
         super().__init__(Call.announced(connect, phone_number_id=phone_number_id), desk.bot, desk)
         self._offer = connect.sdp
+        self._was_handed_on = was_handed_on
         self._deadline = self._began + self._timing.accept_deadline - age
         self._terms = Accept()
         self._pre_accept_sent = asyncio.Event()
@@ -151,9 +159,12 @@ class InboundSession(CallSession):
                 on_sent=self._pre_accept_sent.set,
             )
         except GraphError as error:
-            if not self._is_outrun(error):
+            if self._is_outrun(error):
+                self.outrun()
+                return
+            if not _was_done_before(error):
                 self.hang_up(Cause.GRAPH_FAILED, str(error))
-            return
+                return
         finally:
             self._pre_accept_sent.set()
         self._signal(Signal.PRE_ACCEPTED)
@@ -178,10 +189,14 @@ class InboundSession(CallSession):
                 recording=terms.recording,
                 transcription=terms.transcription,
             )
-        except GraphUnreachableError as error:
-            self._signal(Signal.ACCEPT_UNANSWERED, Cause.GRAPH_FAILED, str(error))
         except GraphError as error:
-            if not self._is_outrun(error):
+            if self._is_outrun(error):
+                self.outrun()
+            elif _was_done_before(error):
+                self._signal(Signal.ACCEPTED)
+            elif isinstance(error, GraphUnreachableError):
+                self._signal(Signal.ACCEPT_UNANSWERED, Cause.GRAPH_FAILED, str(error))
+            else:
                 self._signal(Signal.ACCEPT_REFUSED, Cause.GRAPH_FAILED, str(error))
         except Exception:
             self._signal(Signal.ACCEPT_UNANSWERED, Cause.BROKEN, "accept could not be sent")
@@ -191,12 +206,19 @@ class InboundSession(CallSession):
 
     def _is_outrun(self, error: GraphError) -> bool:
         """Whether Meta refuses us because another process may have been faster."""
-        unsure = self._desk.claims.is_unsure(self.call.id)
-        if unsure and isinstance(error, GraphRequestError):
-            self.outrun()
-            return True
-        return False
+        # Who handed the call on may not know that it came here, and serve it, too.
+        may_be_others = self._was_handed_on or self._desk.claims.is_unsure(self.call.id)
+        return may_be_others and isinstance(error, InvalidRequestError)
 
     async def _end_bot(self) -> None:
         self._pre_accept_sent.set()
         await super()._end_bot()
+
+
+def _was_done_before(error: GraphError) -> bool:
+    """Whether Meta refuses to do again what it did when its answer was lost.
+
+    Should it refuse because the call is over, its terminate says so, or the silence on the line.
+    """
+    refusal = error.refusal if isinstance(error, GraphUnreachableError) else None
+    return isinstance(refusal, InvalidRequestError)

@@ -77,16 +77,15 @@ class Pulse:
 
     async def beat(self) -> None:
         """Tell of this process, hear of the others, and take over what the dead have left."""
-        held = self._claims.held
         try:
-            news = await self._directory.beat(self._heart.standing, held)
+            news = await self._directory.beat(self._heart.standing, self._claims.held)
             self._claims.regain_sight()
             self._neighbours.see(news.peers, asyncio.get_running_loop().time())
             self._heart.open_letters(news.letters)
             for call_id, owner in news.lost.items():
                 self._heart.lost(call_id, owner)
             await self._inherit_unnamed(news.unnamed)
-            await self._claims.catch_up(held.keys() - news.lost.keys())
+            await self._claims.catch_up()
             await self._bury_dead()
         except DirectoryError as error:
             self._claims.lose_sight(error)

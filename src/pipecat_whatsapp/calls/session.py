@@ -135,8 +135,8 @@ class CallSession(ABC):
 
     @property
     def is_with_meta(self) -> bool:
-        """Whether Meta has connected the call to this process, or is about to."""
-        return self.call.state not in (State.RINGING, State.CONNECTING)
+        """Whether Meta has connected the call to this process, or was asked to."""
+        return self.call.state is not State.RINGING
 
     async def say_goodbye(self) -> None:
         """Tell the bot that the call is about to be ended from here."""

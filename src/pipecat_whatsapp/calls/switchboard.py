@@ -93,15 +93,22 @@ class Switchboard:
         if (call_id := self._dialling.find_parked(session)) is not None:
             session.placed(call_id)
 
-    def ring(self, event: CallConnect, age: float) -> None:
+    def ring(self, event: CallConnect, age: float, *, was_handed_on: bool) -> None:
         """Begin a user's call.
 
         Args:
             event: What announced it.
             age: Seconds since Meta sent it.
+            was_handed_on: Whether another process has left it to this one.
         """
         assert event.phone_number_id is not None  # noqa: S101 - it is one that we serve
-        session = InboundSession(event, self._owner, phone_number_id=event.phone_number_id, age=age)
+        session = InboundSession(
+            event,
+            self._owner,
+            phone_number_id=event.phone_number_id,
+            age=age,
+            was_handed_on=was_handed_on,
+        )
         # Known from here on, so that a terminate that follows closely finds it.
         self._sessions[event.call_id] = session
         self._start(session)

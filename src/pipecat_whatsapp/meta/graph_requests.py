@@ -152,7 +152,8 @@ def _raise_last(request: Request, error: GraphError, unanswered: bool) -> NoRetu
         raise error
     raise GraphUnreachableError(
         f"An earlier attempt of {request} got no answer, so Meta may have acted on it; "
-        f"then this came: {error}"
+        f"then this came: {error}",
+        refusal=error,
     ) from error
 
 
