@@ -1,8 +1,8 @@
 """Which calls this process may serve: asks the directory, and decides alone while it is away.
 
-A call that was taken while the directory was away is an unsure one: another process may have taken
-it too, and then Meta decides. Whom Meta refuses goes silently, since a `reject` would end the call
-of the other.
+A call that was taken while the directory was away, or that the directory gave to another meanwhile,
+is an unsure one: another process may have it too, and then Meta decides. Whom Meta refuses goes
+silently, since a `reject` would end the call of the other.
 """
 
 from __future__ import annotations
