@@ -90,6 +90,17 @@ async def test_people_call_while_a_call_is_placed_by_itself(url: str, tmp_path: 
     assert share_found(FOLDER / "greeting.wav", heard) > MOSTLY
 
 
+async def test_another_terminal_is_answered_while_a_call_is_placed_by_itself(url: str) -> None:
+    command = (*CLI, "demo", "--stay", "--page-port", port_of(url))
+    async with running(*command) as simulation:
+        await simulation.prints("phone    answered")
+        ring = await run(*CLI, "ring")
+        simulation.interrupt()
+        await simulation.ends()
+    assert ring.code == 1
+    assert ring.complaint == "User and business are on a call already: end it first.\n"
+
+
 async def test_a_bot_that_dies_ends_everything(url: str, tmp_path: Path) -> None:
     bot = tmp_path / "bot.py"
     bot.write_text(DEADLY_BOT)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pipecat_whatsapp.errors import SimulatorError
@@ -79,11 +80,15 @@ async def host(
             show(f"{page.url}/")
         else:
             echo(f"  {page.url}/?token=YOUR_TOKEN\n")
-        if order is not None:
-            await _place(running, replace(order, user=ROBIN), echo)
-        # To be interrupted is the usual end of it.
-        with suppress(asyncio.CancelledError):
-            await running.unless_bot_dies(_serve_calls(running, echo))
+        async with ControlServer(partial(_call_by_command, running)):
+            if order is not None:
+                await _place(running, replace(order, user=ROBIN), echo)
+            echo("Have it called from another terminal:\n")
+            echo(f"  {_command()} ring [--call question.wav] [--record answer.wav]\n")
+            echo("Ctrl-C ends both.")
+            # To be interrupted is the usual end of it.
+            with suppress(asyncio.CancelledError):
+                await running.unless_bot_dies(asyncio.Event().wait())
 
 
 async def _place(running: Simulation, order: CallOrder, echo: Echo) -> None:
@@ -92,18 +97,14 @@ async def _place(running: Simulation, order: CallOrder, echo: Echo) -> None:
         raise BotError(summary.failure)
 
 
-async def _serve_calls(running: Simulation, echo: Echo) -> None:
-    async def place(question: Path, record: Path | None, tell: Echo) -> str | None:
-        try:
-            return (await running.call(CallOrder(question, record, user=ROBIN), tell)).failure
-        except SimulatorError as error:
-            return str(error)
-
-    async with ControlServer(place):
-        echo("Have it called from another terminal:\n")
-        echo(f"  {_command()} ring [--call question.wav] [--record answer.wav]\n")
-        echo("Ctrl-C ends both.")
-        await asyncio.Event().wait()
+async def _call_by_command(
+    running: Simulation, question: Path, record: Path | None, echo: Echo
+) -> str | None:
+    """Place a call for another terminal. Returns why it failed, or None."""
+    try:
+        return (await running.call(CallOrder(question, record, user=ROBIN), echo)).failure
+    except SimulatorError as error:
+        return str(error)
 
 
 def _command() -> str:
