@@ -207,6 +207,23 @@ async def test_a_listener_finds_sounds_in_their_order() -> None:
     assert not await listens(listener, "hours")
 
 
+@pytest.mark.parametrize("follows", ["address", "goodbye", "menu", "hours"])
+async def test_a_listener_finds_a_sound_that_began_before_the_last_had_ended(follows: str) -> None:
+    """As it seems when the end of the last one was heard late."""
+    overlap = RATE // 4
+    first, second = (
+        np.trim_zeros(np.frombuffer(SOUNDS[name], np.int16)).astype(int)
+        for name in ("hours", follows)
+    )
+    both = np.zeros(len(first) + len(second) - overlap, int)
+    both[: len(first)] += first
+    both[len(first) - overlap :] += second
+    listener = Listener(recording(both.clip(-32768, 32767).astype(np.int16).tobytes(), PAUSE))
+    assert await listens(listener, "hours")
+    assert await listens(listener, follows)
+    assert not await listens(listener, "hours")
+
+
 async def test_a_listener_that_did_not_find_one_sound_finds_another_before() -> None:
     listener = Listener(recording(SOUNDS["hours"] + PAUSE))
     assert not await listens(listener, "menu")

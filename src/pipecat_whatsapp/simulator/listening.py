@@ -11,6 +11,7 @@ from pipecat_whatsapp.simulator.recording import Recording
 
 _PAUSE = 0.5  # Seconds between two looks: each costs as much as some packets do.
 _MARGIN = 1.0  # Seconds by which pauses make a sound longer, beside its own length.
+_SPENT = 0.75  # Of a sound: its end may lie earlier than it seems, and what is left is not whole.
 
 
 class Listener:
@@ -31,7 +32,7 @@ class Listener:
         timeout: float,  # noqa: ASYNC109
         is_over: Callable[[], bool],
     ) -> bool:
-        """Wait for a sound, in all that was heard since the end of the one that was found last.
+        """Wait for a sound, in all that was heard since the one that was found last.
 
         Args:
             wanted: The sound, PCM as `sound` has it.
@@ -53,7 +54,7 @@ class Listener:
             if is_last or duration >= length:
                 match = await self._look(since, wanted)
                 if match is not None:
-                    self._since = since + match.end
+                    self._since = since + match.at + _SPENT * (match.end - match.at)
                     return True
             if is_last:
                 return False
