@@ -132,10 +132,14 @@ class BotProcess:
 
 @asynccontextmanager
 async def bot_process(
-    folder: Path, *arguments: str, meta: SimulatedMeta | None = None, **environ: str
+    folder: Path,
+    *arguments: str,
+    meta: SimulatedMeta | None = None,
+    script: str = BOT,
+    **environ: str,
 ) -> AsyncIterator[BotProcess]:
     """Run the bot; kill it in the end, if it is still there."""
-    (folder / "bot.py").write_text(BOT)
+    (folder / "bot.py").write_text(script)
     log, port = folder / "bot.log", free_port()
     command = [sys.executable, "bot.py", "--host", "127.0.0.1", "--port", str(port), *arguments]
     with log.open("w") as output:
@@ -177,6 +181,30 @@ async def test_the_env_file_of_the_current_folder_is_read(
     ) as process:
         await process.started()
         await whatsapp.meta.subscribe(f"{process.url}/whatsapp")
+
+
+async def test_files_of_the_folder_are_not_run_in_search_of_the_bot(
+    tmp_path: Path, whatsapp: WhatsApp
+) -> None:
+    script = """
+from bots import PlainBot
+from pipecat_whatsapp.runner import main
+
+
+async def on_start(adapter):
+    print("calls everybody", flush=True)
+
+
+main(bot=PlainBot(), on_start=on_start)
+"""
+    (tmp_path / "something_else.py").write_text("print('something else', flush=True)")
+    async with bot_process(
+        tmp_path, "-t", "whatsapp", meta=whatsapp.meta, script=script
+    ) as process:
+        await process.started()
+        await whatsapp.meta.subscribe(f"{process.url}/whatsapp")
+        assert process.output.count("calls everybody") == 1
+        assert "something else" not in process.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

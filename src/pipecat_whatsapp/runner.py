@@ -88,7 +88,8 @@ def main(
 
     Args:
         parser: A parser with arguments of your own, as for pipecat's `main()`.
-        bot: The bot for WhatsApp calls; the function `bot` of the main module by default.
+        bot: The bot for WhatsApp calls; the function `bot` of the main module by default. Where
+            that has none, other transports get this one too.
         on_start: Runs beside the calls from the start on, with the adapter: to place calls, say.
         on_incoming_call: See `WebhookAdapter`.
         on_missed_call: See `WebhookAdapter`.
@@ -120,6 +121,9 @@ def main(
 
         app.include_router(whatsapp_router(start))
 
+    if bot is not None:
+        # pipecat's runner would run every file of the folder in search of one.
+        vars(sys.modules["__main__"]).setdefault("bot", bot)
     own = parser or argparse.ArgumentParser(description="Pipecat bot runner")
     run_pipecat(cast(argparse.ArgumentParser, _Parser(own, serve_whatsapp)))
 
