@@ -101,7 +101,7 @@ async def test_redis_is_away_for_longer_than_the_dead_are(
         assert not any("process died" in note for note in a.notes + b.notes)
 
 
-@pytest.mark.parametrize("delay", [0.2, 2.0])
+@pytest.mark.parametrize("delay", [0.2, 1.0, 2.0])
 async def test_redis_is_slow(
     whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path, delay: float
 ) -> None:
