@@ -256,7 +256,7 @@ async def test_an_event_that_cannot_be_served_spoils_no_other(
             raise RuntimeError("a bug of ours")
         return 0.0
 
-    monkeypatch.setattr("pipecat_whatsapp.calls.exchange.age_of", age_of)
+    monkeypatch.setattr("pipecat_whatsapp.calls.parcel.age_of", age_of)
     await whatsapp.meta.release(batch=True)
     await good.answered()
     assert [args.call.id for args in bot.started] == [good.id]

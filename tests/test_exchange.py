@@ -13,7 +13,7 @@ import pytest
 
 from conftest import until
 from deployment import Deployment, Join, Member, brisk, join
-from pipecat_whatsapp.calls import exchange
+from pipecat_whatsapp.calls import exchange, parcel
 from pipecat_whatsapp.calls.bot import Accept, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import Standing
@@ -479,7 +479,7 @@ async def test_a_call_that_waits_in_vain_is_rejected(
     whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = time.time()
-    monkeypatch.setattr(exchange, "age_of", lambda _: time.time() - began)
+    monkeypatch.setattr(parcel, "age_of", lambda _: time.time() - began)
     async with Deployment(whatsapp) as deployment:
         full = await deployment.add(max_calls=0, timing=Timing(room_patience=1.0))
         call = await phone.dial()

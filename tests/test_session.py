@@ -14,7 +14,7 @@ from loguru import logger
 
 from bots import PlainBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls import exchange, session, watchdog
+from pipecat_whatsapp.calls import parcel, session, watchdog
 from pipecat_whatsapp.calls.bot import Accept, WhatsAppRunnerArguments
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.law import State
@@ -40,7 +40,7 @@ def actions(whatsapp: WhatsApp) -> list[str]:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Webhooks are new when they come: Meta's whole seconds do not eat a short deadline."""
-    monkeypatch.setattr(exchange, "age_of", lambda connect: 0.0)
+    monkeypatch.setattr(parcel, "age_of", lambda connect: 0.0)
 
 
 async def settled(whatsapp: WhatsApp, *expected: str) -> None:

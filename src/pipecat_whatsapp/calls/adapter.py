@@ -19,6 +19,7 @@ from pipecat_whatsapp.calls.bot import Bot, IncomingCallHook, RegionHook
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.dial_door import DialDoor
+from pipecat_whatsapp.calls.dial_order import DialOrder
 from pipecat_whatsapp.calls.dialler import DialResult
 from pipecat_whatsapp.calls.directory import CallDirectory, Delivery
 from pipecat_whatsapp.calls.hooks import (
@@ -32,7 +33,6 @@ from pipecat_whatsapp.calls.letters import HangUp
 from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.office import Office
-from pipecat_whatsapp.calls.outbound import DialOrder
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.permission import PermissionTemplate
 from pipecat_whatsapp.calls.response import WebhookResponse, plain

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from pipecat_whatsapp.calls.call import Call, CallReport
 from pipecat_whatsapp.calls.contact import Contact
-from pipecat_whatsapp.calls.outbound import DialOrder, OutboundSession
+from pipecat_whatsapp.calls.desk import Desk
+from pipecat_whatsapp.calls.dial_order import DialOrder
+from pipecat_whatsapp.calls.outbound import OutboundSession
 from pipecat_whatsapp.calls.outcome import Cause, Outcome
 from pipecat_whatsapp.calls.permission import PermissionDesk, PermissionTemplate
-from pipecat_whatsapp.calls.session import Desk
 from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.errors import ConfigError
 

@@ -7,10 +7,8 @@ never moves, and neither does a call that was claimed.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from loguru import logger
@@ -20,6 +18,7 @@ from pipecat_whatsapp.calls.directory import PARK_SECONDS, Delivery, Standing, a
 from pipecat_whatsapp.calls.hooks import Hooks
 from pipecat_whatsapp.calls.letters import Forwarded
 from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS, Neighbours
+from pipecat_whatsapp.calls.parcel import Parcel
 from pipecat_whatsapp.calls.post import Post
 from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.config import WhatsAppConfig
@@ -74,36 +73,6 @@ class Office(Protocol):
         ...
 
 
-@dataclass
-class _Parcel:
-    """A webhook on its way through the exchange.
-
-    Parameters:
-        excerpts: What it says of each call.
-        hops: How often it was sent on.
-        age: How old its calls were when it came, seconds; None when their timestamps tell.
-        came: When it came, on the event loop's clock.
-        sent: Calls all of whose events went to another process.
-        told: Calls whose owner was looked for, and whether it was to tell their end.
-    """
-
-    excerpts: Excerpts
-    hops: int
-    age: float | None
-    came: float
-    sent: set[str] = field(default_factory=set)
-    told: set[tuple[str, bool]] = field(default_factory=set)
-
-    def age_of(self, connect: CallConnect) -> float:
-        """Seconds since Meta announced a call.
-
-        Whoever got it from Meta has judged it by its clock; another clock may be wrong.
-        """
-        if self.age is None:
-            return age_of(connect)
-        return self.age + asyncio.get_running_loop().time() - self.came
-
-
 class Exchange:
     """Serves the events of one process, and sends on those of others.
 
@@ -144,7 +113,7 @@ class Exchange:
         Returns:
             The events that are no call's business here, for the application.
         """
-        parcel = _Parcel(Excerpts(body), hops, age, asyncio.get_running_loop().time())
+        parcel = Parcel(Excerpts(body), hops, age, asyncio.get_running_loop().time())
         others = []
         for count, event in enumerate(parse_webhook(body), 1):
             try:
@@ -160,7 +129,7 @@ class Exchange:
                 await asyncio.sleep(0)
         return others
 
-    async def _serve(self, event: Event, parcel: _Parcel) -> str | None:
+    async def _serve(self, event: Event, parcel: Parcel) -> str | None:
         """Serve an event of a call. Returns what became of it; None when it is no call's."""
         if isinstance(event, CallPermissionReply):
             await self._take_permission(event, parcel)
@@ -181,7 +150,7 @@ class Exchange:
             return await self._announce(event, parcel)
         return await self._seek_owner(event, parcel)
 
-    async def _take_permission(self, event: CallPermissionReply, parcel: _Parcel) -> None:
+    async def _take_permission(self, event: CallPermissionReply, parcel: Parcel) -> None:
         """Hand a user's answer to whoever waits for it: no directory knows who that is."""
         message_id = event.raw.get("id")
         if self._office.take_permission(event) or parcel.hops or not isinstance(message_id, str):
@@ -192,7 +161,7 @@ class Exchange:
 
     # A user's call
 
-    async def _announce(self, connect: CallConnect, parcel: _Parcel) -> str:
+    async def _announce(self, connect: CallConnect, parcel: Parcel) -> str:
         if (age := parcel.age_of(connect)) >= self._office.config.timing.accept_deadline:
             logger.warning(
                 "Dropped the connect of call {}: it is {:.0f} s old. "
@@ -210,13 +179,13 @@ class Exchange:
         self._ring(connect, parcel)
         return "served"
 
-    def _ring(self, connect: CallConnect, parcel: _Parcel) -> None:
+    def _ring(self, connect: CallConnect, parcel: Parcel) -> None:
         # The same connect may have come once more meanwhile, and been faster.
         if not self._switchboard.hand(connect):
             age, was_handed_on = parcel.age_of(connect), parcel.hops > 0
             self._switchboard.ring(connect, age, was_handed_on=was_handed_on)
 
-    async def _hand_on(self, connect: CallConnect, region: str | None, parcel: _Parcel) -> bool:
+    async def _hand_on(self, connect: CallConnect, region: str | None, parcel: Parcel) -> bool:
         """Hand a call to another process, if that is better. Returns whether it was."""
         if parcel.hops and self._office.standing.room != 0:
             return False  # We were chosen, by somebody who may know more.
@@ -238,7 +207,7 @@ class Exchange:
         return False
 
     async def _wait_for_room(
-        self, connect: CallConnect, region: str | None, parcel: _Parcel
+        self, connect: CallConnect, region: str | None, parcel: Parcel
     ) -> None:
         """Hold a call back while no process has room, and somebody may soon have."""
         while self._office.standing.room == 0 and self._patience(connect, parcel) > 0:
@@ -249,11 +218,11 @@ class Exchange:
                 return
         self._ring(connect, parcel)
 
-    def _patience(self, connect: CallConnect, parcel: _Parcel) -> float:
+    def _patience(self, connect: CallConnect, parcel: Parcel) -> float:
         """Seconds that a call may still wait for room."""
         return self._office.config.timing.room_patience - parcel.age_of(connect)
 
-    async def _region_of(self, connect: CallConnect, parcel: _Parcel) -> str | None:
+    async def _region_of(self, connect: CallConnect, parcel: Parcel) -> str | None:
         hook = self._office.hooks.region
         if hook is None or parcel.hops or not self._neighbours.names():
             return None
@@ -264,7 +233,7 @@ class Exchange:
             logger.exception("The region of call {} could not be chosen", connect.call_id)
             return None
 
-    async def _tell_owner(self, end: CallTerminate, parcel: _Parcel) -> None:
+    async def _tell_owner(self, end: CallTerminate, parcel: Parcel) -> None:
         """Our claim of a call is under way: if another has the call, it must hear of the end."""
         letter = Forwarded(parcel.excerpts.of(end.call_id))
         with suppress(DirectoryError):
@@ -272,7 +241,7 @@ class Exchange:
 
     # Events of calls that are not served here
 
-    async def _seek_owner(self, event: _OfCall, parcel: _Parcel) -> str | None:
+    async def _seek_owner(self, event: _OfCall, parcel: Parcel) -> str | None:
         # It may be of a call that this very process is about to learn the id of.
         self._switchboard.park(event)
         is_end = isinstance(event, CallTerminate)
@@ -314,10 +283,3 @@ class Exchange:
                 with suppress(DirectoryError):
                     await self._ask_owner(event, letter)
                     return
-
-
-def age_of(connect: CallConnect) -> float:
-    """Seconds since Meta sent a connect, by its own timestamp; never negative."""
-    if connect.timestamp is None:
-        return 0.0
-    return max(time.time() - connect.timestamp, 0.0)

@@ -8,9 +8,10 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Accept, HoldBack, Reject
 from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.desk import Desk
 from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
-from pipecat_whatsapp.calls.session import CallSession, Desk
+from pipecat_whatsapp.calls.session import CallSession
 from pipecat_whatsapp.errors import (
     GraphError,
     GraphUnreachableError,

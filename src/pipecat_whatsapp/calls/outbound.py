@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import secrets
-from dataclasses import dataclass
 from typing import Protocol
 
 from loguru import logger
 
-from pipecat_whatsapp.calls.bot import Bot, check_callback_data
 from pipecat_whatsapp.calls.call import Call
+from pipecat_whatsapp.calls.desk import Desk
+from pipecat_whatsapp.calls.dial_order import DialOrder
 from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
-from pipecat_whatsapp.calls.session import CallSession, Desk
+from pipecat_whatsapp.calls.session import CallSession
 from pipecat_whatsapp.errors import (
     CallingUnavailableError,
     CallLimitError,
-    ConfigError,
     GraphUnreachableError,
     NotPermittedError,
     RateLimitError,
@@ -29,14 +28,12 @@ from pipecat_whatsapp.errors import (
 )
 from pipecat_whatsapp.media.connection import LinkEvent
 from pipecat_whatsapp.media.offering import make_offer
-from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.events import (
     CallConnect,
     CallEvent,
     CallStatus,
     CallTerminate,
     Direction,
-    User,
 )
 
 LATE_WORD_SECONDS = 60.0
@@ -56,39 +53,6 @@ _REFUSALS: tuple[tuple[type[WhatsAppError], Cause], ...] = (
     (CallLimitError, Cause.LIMIT_REACHED),
     (RateLimitError, Cause.LIMIT_REACHED),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DialOrder:
-    """A call to place.
-
-    Parameters:
-        user: Whom to call.
-        phone_number_id: The business number that calls.
-        bot: The bot that talks.
-        ring_timeout: Seconds until a call that nobody picks up is ended.
-        biz_opaque_callback_data: Comes back with every webhook of the call; 512 characters at most.
-        recording: Let Meta record the call.
-        transcription: Let Meta transcribe the call.
-
-    Raises:
-        ConfigError: No call can be placed like this.
-    """
-
-    user: User
-    phone_number_id: str
-    bot: Bot
-    ring_timeout: float
-    biz_opaque_callback_data: str | None = None
-    recording: Capture | None = None
-    transcription: Capture | None = None
-
-    def __post_init__(self) -> None:
-        if self.user.key is None:
-            raise ConfigError(
-                "The call was not placed, because the user has neither a number nor an id."
-            )
-        check_callback_data(self.biz_opaque_callback_data)
 
 
 class Watcher(Protocol):

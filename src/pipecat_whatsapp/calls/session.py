@@ -6,53 +6,29 @@ the rest.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextvars
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from loguru import logger
 
 from pipecat_whatsapp.calls.bot import Bot, runner_arguments
 from pipecat_whatsapp.calls.call import Call, CallReport
-from pipecat_whatsapp.calls.claims import Claims
 from pipecat_whatsapp.calls.contact import Contact
-from pipecat_whatsapp.calls.hooks import Hooks, words_of
+from pipecat_whatsapp.calls.desk import Desk
+from pipecat_whatsapp.calls.hooks import words_of
 from pipecat_whatsapp.calls.law import Action, Signal, State
-from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.watchdog import watch
-from pipecat_whatsapp.config import WhatsAppConfig
 from pipecat_whatsapp.errors import GraphError, WhatsAppError
 from pipecat_whatsapp.media.connection import LinkEvent, WhatsAppConnection
 from pipecat_whatsapp.media.quality import QualityMeter
 from pipecat_whatsapp.meta.events import CallEvent, CallTerminate
-from pipecat_whatsapp.meta.graph import GraphClient
 
 CANCEL_TIMEOUT = 20.0
 """Seconds that a cancelled bot gets, as pipecat gives a cancelled pipeline."""
-
-
-class Desk(Protocol):
-    """What a session needs of whoever runs it."""
-
-    config: WhatsAppConfig
-    graph: GraphClient
-    claims: Claims
-    observers: Observer
-    bot: Bot
-    cli_args: argparse.Namespace | None
-    hooks: Hooks
-
-    def refusal(self) -> Cause | None:
-        """Why a further call is not taken now; or None."""
-        ...
-
-    def admit(self, call: Call) -> Cause | None:
-        """Give a call that has begun its place. Returns why there is none, or None."""
-        ...
 
 
 class CallSession(ABC):

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from loguru import logger
 
 from pipecat_whatsapp.calls.call import Call, CallReport
+from pipecat_whatsapp.calls.desk import Desk
+from pipecat_whatsapp.calls.dial_order import DialOrder
 from pipecat_whatsapp.calls.dialling import Dialling
 from pipecat_whatsapp.calls.inbound import InboundSession
-from pipecat_whatsapp.calls.outbound import DialOrder, OutboundSession
-from pipecat_whatsapp.calls.session import CallSession, Desk
+from pipecat_whatsapp.calls.outbound import OutboundSession
+from pipecat_whatsapp.calls.session import CallSession
 from pipecat_whatsapp.meta.events import CallConnect, CallEvent
 
 InBackground = Callable[[Coroutine[Any, Any, None]], None]
