@@ -52,7 +52,7 @@ _OfCall: TypeAlias = CallConnect | CallStatus | CallTerminate
 """The events that a call lives by."""
 
 
-class Office(Protocol):
+class Process(Protocol):
     """What an exchange needs of the process that it serves."""
 
     config: WhatsAppConfig
@@ -77,7 +77,7 @@ class Exchange:
     """Serves the events of one process, and sends on those of others.
 
     Args:
-        office: The process.
+        process: Whose events they are.
         switchboard: Its calls.
         neighbours: What it knows of other processes.
         post: Brings letters to them.
@@ -87,14 +87,14 @@ class Exchange:
 
     def __init__(
         self,
-        office: Office,
+        process: Process,
         switchboard: Switchboard,
         neighbours: Neighbours,
         post: Post,
         in_background: Callable[[Coroutine[Any, Any, None]], None],
         beside: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._office = office
+        self._process = process
         self._switchboard = switchboard
         self._neighbours = neighbours
         self._post = post
@@ -123,7 +123,7 @@ class Exchange:
                 result = "failed"
             if result is None:
                 others.append(event)
-            self._office.served(event, result or "offered")
+            self._process.served(event, result or "offered")
             if count % EVENTS_AT_ONCE == 0:
                 # A big batch must not hold up the sound of the calls that run.
                 await asyncio.sleep(0)
@@ -135,7 +135,7 @@ class Exchange:
             await self._take_permission(event, parcel)
         if not isinstance(event, CallEvent):
             return None
-        if event.phone_number_id not in self._office.config.phone_number_ids:
+        if event.phone_number_id not in self._process.config.phone_number_ids:
             logger.debug("Left {} of another number alone", type(event).__name__)
             return "left alone"
         if not isinstance(event, CallConnect | CallStatus | CallTerminate):
@@ -143,7 +143,7 @@ class Exchange:
         if event.call_id in parcel.sent:
             return "sent on"
         if self._switchboard.hand(event):
-            if isinstance(event, CallTerminate) and not self._office.claims.knows(event.call_id):
+            if isinstance(event, CallTerminate) and not self._process.claims.knows(event.call_id):
                 await self._tell_owner(event, parcel)
             return "served"
         if isinstance(event, CallConnect) and event.direction is Direction.INBOUND:
@@ -153,7 +153,7 @@ class Exchange:
     async def _take_permission(self, event: CallPermissionReply, parcel: Parcel) -> None:
         """Hand a user's answer to whoever waits for it: no directory knows who that is."""
         message_id = event.raw.get("id")
-        if self._office.take_permission(event) or parcel.hops or not isinstance(message_id, str):
+        if self._process.take_permission(event) or parcel.hops or not isinstance(message_id, str):
             return
         with suppress(DirectoryError):
             for node in self._neighbours.names():
@@ -162,7 +162,7 @@ class Exchange:
     # A user's call
 
     async def _announce(self, connect: CallConnect, parcel: Parcel) -> str:
-        if (age := parcel.age_of(connect)) >= self._office.config.timing.accept_deadline:
+        if (age := parcel.age_of(connect)) >= self._process.config.timing.accept_deadline:
             logger.warning(
                 "Dropped the connect of call {}: it is {:.0f} s old. "
                 "Is this a late delivery, or is this machine's clock wrong?",
@@ -173,7 +173,7 @@ class Exchange:
         region = await self._region_of(connect, parcel)
         if await self._hand_on(connect, region, parcel):
             return "sent on"
-        if self._office.standing.room == 0 and self._patience(connect, parcel) > 0:
+        if self._process.standing.room == 0 and self._patience(connect, parcel) > 0:
             self._in_background(self._wait_for_room(connect, region, parcel))
             return "waiting"
         self._ring(connect, parcel)
@@ -187,11 +187,11 @@ class Exchange:
 
     async def _hand_on(self, connect: CallConnect, region: str | None, parcel: Parcel) -> bool:
         """Hand a call to another process, if that is better. Returns whether it was."""
-        if parcel.hops and self._office.standing.room != 0:
+        if parcel.hops and self._process.standing.room != 0:
             return False  # We were chosen, by somebody who may know more.
         while parcel.hops < MAX_HOPS:
             now = asyncio.get_running_loop().time()
-            node = self._neighbours.place(self._office.standing, region, now)
+            node = self._neighbours.place(self._process.standing, region, now)
             if node is None:
                 return False
             body, age = parcel.excerpts.of(connect.call_id), parcel.age_of(connect)
@@ -210,7 +210,7 @@ class Exchange:
         self, connect: CallConnect, region: str | None, parcel: Parcel
     ) -> None:
         """Hold a call back while no process has room, and somebody may soon have."""
-        while self._office.standing.room == 0 and self._patience(connect, parcel) > 0:
+        while self._process.standing.room == 0 and self._patience(connect, parcel) > 0:
             await asyncio.sleep(ROOM_POLL_SECONDS)
             # Who had to wait may try once more: its patience sees to it that this comes to an end.
             parcel.hops = min(parcel.hops, MAX_HOPS - 1)
@@ -220,10 +220,10 @@ class Exchange:
 
     def _patience(self, connect: CallConnect, parcel: Parcel) -> float:
         """Seconds that a call may still wait for room."""
-        return self._office.config.timing.room_patience - parcel.age_of(connect)
+        return self._process.config.timing.room_patience - parcel.age_of(connect)
 
     async def _region_of(self, connect: CallConnect, parcel: Parcel) -> str | None:
-        hook = self._office.hooks.region
+        hook = self._process.hooks.region
         if hook is None or parcel.hops or not self._neighbours.names():
             return None
         try:
@@ -262,7 +262,7 @@ class Exchange:
             return await self._ask_owner(event, letter)
         except DirectoryError:
             if isinstance(event, CallTerminate):
-                await self._office.claims.refuse(event.call_id)
+                await self._process.claims.refuse(event.call_id)
             self._beside(self._deliver_later(event, letter))
             return None
 
