@@ -154,6 +154,18 @@ async def test_the_env_file_keeps_its_other_lines_and_its_owner_only(world: Worl
     assert world.env_file.stat().st_mode & 0o777 == 0o600
 
 
+async def test_the_env_file_has_no_quotes_for_programs_that_would_take_them_for_a_part_of_values(
+    world: World,
+) -> None:
+    world.environ["WHATSAPP_WEBHOOK_VERIFICATION_TOKEN"] = "chosen-by_us"
+    world.environ["WHATSAPP_PHONE_NUMBER_ID"] = f"{world.meta.account.phone_number_id},2"
+    outcome = await set_up(world)
+    assert outcome.code == 0, outcome
+    lines = world.env_file.read_text().splitlines()
+    written = dotenv_values(world.env_file)
+    assert sorted(lines) == sorted(f"{name}={value}" for name, value in written.items())
+
+
 async def test_another_value_in_the_env_file_is_replaced_with_consent_only(world: World) -> None:
     old = "WHATSAPP_TOKEN=an-old-one\n"
     world.env_file.write_text(old)

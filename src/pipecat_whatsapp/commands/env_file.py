@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def write(path: Path, variables: Mapping[str, str], dialogue: Dialogue) -> list[
         path.touch(mode=0o600)
         path.chmod(0o600)
         for name, value in new.items():
-            set_key(path, name, value, quote_mode="auto")
+            # No needless quotes: kubectl and podman take them for a part of the value.
+            plain = value == shlex.quote(value)
+            set_key(path, name, value, quote_mode="never" if plain else "always")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be written ({error}): repair or remove it.") from error
     return list(new)
