@@ -117,7 +117,7 @@ async def serving(workers: int, *options: str, **environ: str) -> AsyncIterator[
             server = Server(_name(workers), meta, metrics_url=_url(metrics_port, "/metrics"))
             command = [sys.executable, "-m", "pipecat_whatsapp.cli", "serve", str(BOT)]
             command += ["--workers", str(workers), "--port", str(port), *options]
-            command += ["--metrics", str(metrics_port), "--env-file", f"{folder}/.env"]
+            command += ["--metrics", str(metrics_port), "--env-file", os.devnull]
             environment = os.environ | credentials(meta) | environ
             theirs, ours = share_cores(workers)
             with _notifications(f"{folder}/ready") as ready:

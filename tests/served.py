@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 from collections import Counter
@@ -124,7 +125,7 @@ async def serving(
     environ["NOTIFY_SOCKET"] = str(folder / "systemd")
     arguments: tuple[object, ...] = (*CLI, "serve", bot, "--port", port)
     # A machine that runs many tests at once is late, and a frozen process is when it wakes up.
-    arguments += ("--max-lag", 100, "--env-file", folder / ".env", *options)
+    arguments += ("--max-lag", 100, "--env-file", os.devnull, *options)
     with _service_manager(folder) as notifications:
         async with running(*arguments, environment=environ) as command:
             served = Served(command, f"http://127.0.0.1:{port}", folder)

@@ -11,8 +11,8 @@ import pytest
 
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.phone import Phone
-from terminal import Outcome
-from whatsapp_world import World, whatsapp_world
+from terminal import Outcome, run
+from whatsapp_world import CLI, World, whatsapp_world
 
 ADA = User(phone="4915550002222", user_id="DE.900000000000000001", name="Ada")
 
@@ -180,6 +180,12 @@ async def test_a_user_who_has_not_allowed_calls_is_not_called(world: World) -> N
         outcome = await call(world, ADA.phone)
     assert outcome.code == 1
     assert outcome.output.startswith("not permitted")
+
+
+async def test_a_file_of_variables_that_is_not_there_is_named() -> None:
+    outcome = await run(*CLI, "settings", "show", "--env-file", "mistyped.env")
+    assert outcome.code == 2
+    assert "mistyped.env does not exist" in outcome.complaint
 
 
 async def test_a_file_of_variables_with_a_null_byte_is_one_sentence(world: World) -> None:

@@ -365,6 +365,15 @@ def test_ice_servers_are_those_of_the_command_line() -> None:
     assert _ice_servers(argparse.Namespace(ice_servers=given)) == {"ice_servers": servers}
 
 
+def test_ice_servers_of_whatsapp_come_before_those_of_pipecat(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    args = argparse.Namespace(ice_servers="stun:stun.example.com")
+    assert _ice_servers(args) == {"ice_servers": (IceServer("stun:stun.example.com"),)}
+    monkeypatch.setenv("WHATSAPP_ICE_SERVERS", "turn:turn.example.com")
+    assert _ice_servers(args) == {}
+
+
 @pytest.mark.parametrize("given", [None, "", []])
 def test_without_any_on_the_command_line_the_environment_names_them(given: object) -> None:
     assert _ice_servers(argparse.Namespace(ice_servers=given)) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +33,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def serving(environ: dict[str, str], port: int, *options: object) -> AsyncIterator[Command]:
-    arguments = ("serve", ECHO, "--port", port, "--env-file", "no.env", *options)
+    arguments = ("serve", ECHO, "--port", port, "--env-file", os.devnull, *options)
     async with running(*CLI, *arguments, environment=environ) as command:
         yield command
 
@@ -48,7 +49,7 @@ async def test_a_call_comes_to_one_server_and_its_end_to_the_other(
         serving(environ, ports[1], *options) as second,
     ):
         at = ("--at", urls[0], "--at", urls[1])
-        order = (*at, "--call", QUESTION, "--env-file", "no.env")
+        order = (*at, "--call", QUESTION, "--env-file", os.devnull)
         outcome = await run(*CLI, "simulate", *order, environment=environ)
         assert outcome.code == 0, outcome
         for command in (first, second):
@@ -63,7 +64,7 @@ async def test_a_call_comes_to_one_server_and_its_end_to_the_other(
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1", "http://127.0.0.1:99999", "http://[::1"])
 async def test_servers_of_a_real_account_are_left_alone(environ: dict[str, str], url: str) -> None:
     environ["WHATSAPP_GRAPH_URL"] = url
-    arguments = ("simulate", "--at", SOMEWHERE, "--env-file", "no.env")
+    arguments = ("simulate", "--at", SOMEWHERE, "--env-file", os.devnull)
     outcome = await run(*CLI, *arguments, environment=environ)
     assert outcome.code == 1
     assert outcome.complaint.startswith("WHATSAPP_GRAPH_URL does not say where")
@@ -73,7 +74,7 @@ async def test_a_port_in_use_is_one_sentence(environ: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environ["WHATSAPP_GRAPH_URL"] = f"http://127.0.0.1:{port}"
-        arguments = ("simulate", "--at", SOMEWHERE, "--env-file", "no.env")
+        arguments = ("simulate", "--at", SOMEWHERE, "--env-file", os.devnull)
         outcome = await run(*CLI, *arguments, environment=environ)
     assert outcome.code == 1
     assert outcome.complaint.startswith(f"The Graph API cannot be served at port {port}")
@@ -82,7 +83,7 @@ async def test_a_port_in_use_is_one_sentence(environ: dict[str, str]) -> None:
 async def test_a_browser_calls_a_server_that_runs(environ: dict[str, str]) -> None:
     port, page_port = free_port(), free_port()
     at = ("--at", f"http://127.0.0.1:{port}/whatsapp", "--page-port", page_port)
-    command = (*CLI, "simulate", *at, "--env-file", "no.env")
+    command = (*CLI, "simulate", *at, "--env-file", os.devnull)
     async with (
         serving(environ, port) as server,
         running(*command, environment=environ) as simulation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class World:
 
     Parameters:
         meta: Meta's side.
-        folder: Where commands run; has no `.env` from the start.
+        folder: Where the `.env` of commands is; there is none from the start.
         environ: The variables of commands.
     """
 
@@ -78,7 +79,9 @@ class World:
 
     async def command(self, *arguments: object) -> Outcome:
         """Run a command to its end."""
-        return await run(*CLI, *arguments, "--env-file", self.env_file, environment=self.environ)
+        is_there = self.env_file.exists() or arguments[0] == "setup"
+        env_file = self.env_file if is_there else os.devnull
+        return await run(*CLI, *arguments, "--env-file", env_file, environment=self.environ)
 
     async def _serve(self, app: web.Application, port: int) -> int:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -275,6 +276,9 @@ def _main_module_bot() -> Bot:
 def _ice_servers(args: argparse.Namespace) -> dict[str, Any]:
     """The servers of `--ice-servers`, as pipecat will read them, if there are any."""
     given: str | list[str] | None = getattr(args, "ice_servers", None)
+    # A text is that of PIPECAT_ICE_SERVERS, and ours is more to the point.
+    if isinstance(given, str) and os.environ.get("WHATSAPP_ICE_SERVERS"):
+        return {}
     texts = [given] if isinstance(given, str) else given or []
     servers = read_ice_servers(texts)
     return {"ice_servers": servers} if servers else {}

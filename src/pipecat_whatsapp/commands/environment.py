@@ -24,9 +24,22 @@ GRAPH_VERSION = "WHATSAPP_GRAPH_VERSION"
 BOT_URL = "http://127.0.0.1:7860/whatsapp"
 """Where a bot of pipecat's runner listens unless told otherwise."""
 
+
+def _existing(env_file: Path) -> Path:
+    if env_file != Path(".env") and not env_file.exists():
+        raise typer.BadParameter(f"{env_file} does not exist.")
+    return env_file
+
+
 EnvFile = Annotated[
     Path,
-    typer.Option("--env-file", metavar="FILE", help="Variables in a file.", dir_okay=False),
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Variables in a file.",
+        dir_okay=False,
+        callback=_existing,
+    ),
 ]
 PhoneNumberId = Annotated[
     str | None,

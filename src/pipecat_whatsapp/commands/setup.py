@@ -44,7 +44,10 @@ def setup(
     yes: Annotated[
         bool, typer.Option("--yes", help="Replace what is set otherwise without being asked.")
     ] = False,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: Annotated[
+        Path,
+        typer.Option("--env-file", metavar="FILE", help="Variables in a file.", dir_okay=False),
+    ] = Path(".env"),
 ) -> None:
     """Set up a WhatsApp number for calls: Meta's side, and .env. Safe to repeat."""
     order = _Order(token, app_secret, url, port, waba, phone_number_id, env_file)
