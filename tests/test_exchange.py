@@ -413,7 +413,9 @@ async def test_of_two_that_take_a_call_whose_letter_was_late_meta_takes_one(
             member.line.unanswered.clear()
             member.line.resume()
         winner, loser = members.pop(first), *members.values()
-        assert (await loser.reports.next()).cause is Cause.SERVED_ELSEWHERE
+        report = await loser.reports.next()
+        assert report.cause is Cause.SERVED_ELSEWHERE
+        assert "accepted already" in report.detail
         await deployment.acquainted()
         assert call.id in winner.calls
         deployment.route(loser)

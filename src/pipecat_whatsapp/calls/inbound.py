@@ -161,7 +161,7 @@ class InboundSession(CallSession):
             )
         except GraphError as error:
             if self._is_outrun(error):
-                self.outrun()
+                self.outrun(str(error))
                 return
             if not _was_done_before(error):
                 self.hang_up(Cause.GRAPH_FAILED, str(error))
@@ -192,7 +192,7 @@ class InboundSession(CallSession):
             )
         except GraphError as error:
             if self._is_outrun(error):
-                self.outrun()
+                self.outrun(str(error))
             elif _was_done_before(error):
                 self._signal(Signal.ACCEPTED)
             elif isinstance(error, GraphUnreachableError):

@@ -105,9 +105,9 @@ class CallSession(ABC):
         else:
             self._signal(Signal.TERMINATED, Cause.ENDED_ELSEWHERE)
 
-    def outrun(self) -> None:
+    def outrun(self, detail: str = "") -> None:
         """Another process answers the call."""
-        self._signal(Signal.OUTRUN)
+        self._signal(Signal.OUTRUN, detail=detail)
 
     @property
     def is_with_meta(self) -> bool:
