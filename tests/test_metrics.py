@@ -60,6 +60,13 @@ def test_a_call_is_counted_from_its_beginning_to_its_end(metrics: PrometheusMetr
     assert read(metrics, "whatsapp_calls_ended_total", **labels) == 1
 
 
+def test_every_end_has_a_rate_from_its_first_call_on(metrics: PrometheusMetrics) -> None:
+    for direction in ("inbound", "outbound"):
+        for cause in Cause:
+            labels = {"direction": direction, "cause": cause.value}
+            assert read(metrics, "whatsapp_calls_ended_total", **labels) == 0
+
+
 def test_an_answered_call_is_measured(metrics: PrometheusMetrics) -> None:
     call = users_call()
     metrics.call_began(call)

@@ -108,6 +108,8 @@ class PrometheusMetrics(Observer):
         for direction in Direction:
             # A series that is there from the start has a rate from its first call on.
             self._started.labels(direction.value)
+            for cause in Cause:
+                self._ended.labels(direction.value, cause.value)
 
     def _histogram(self, name: str, words: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"whatsapp_{name}", words, registry=self.registry, buckets=buckets)
