@@ -386,6 +386,11 @@ def test_phone_numbers_become_digits(number: Any) -> None:
     assert event.user.phone == PHONE
 
 
+@pytest.mark.parametrize("stamp", ["1790000000", 1790000000, "1790000000123", 1790000000123])
+def test_timestamps_are_seconds_also_where_milliseconds_came(stamp: Any) -> None:
+    assert read_call(timestamp=stamp).timestamp == 1790000000
+
+
 @pytest.mark.parametrize("stamp", ["soon", "", "-1", -1, 1.5, True, None, [], {}, "9" * 40, "²"])
 def test_other_timestamps_are_none(stamp: Any) -> None:
     assert read_call(timestamp=stamp).timestamp is None

@@ -37,6 +37,7 @@ from pipecat_whatsapp.meta.reading import (
     name_of,
     phone,
     text,
+    timestamp,
     token,
     unknown,
 )
@@ -151,8 +152,8 @@ def _terminate(shared: SharedValue, call: Raw) -> Event:
         direction=direction,
         user=shared.user(call, side, side),
         status=status.upper() if status else None,
-        start_time=integer(call, "start_time"),
-        end_time=integer(call, "end_time"),
+        start_time=timestamp(call, "start_time"),
+        end_time=timestamp(call, "end_time"),
         duration=integer(call, "duration"),
         errors=merged(errors(call) + shared.errors),
         cta_payload=text(call, "cta_payload", MAX_GIVEN_BACK_CHARS),
@@ -274,7 +275,7 @@ def _permission_reply(shared: SharedValue, message: Raw, reply: Raw, user: User)
         user=user,
         accepted=response == "accept",
         permanent=reply.get("is_permanent") in (True, "true"),
-        expires_at=integer(reply, "expiration_timestamp"),
+        expires_at=timestamp(reply, "expiration_timestamp"),
         automatic=(name_of(reply, "response_source") or "").lower() == "automatic",
         context_id=token(child(message, "context"), "id"),
     )

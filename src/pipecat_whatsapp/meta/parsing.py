@@ -9,10 +9,10 @@ from pipecat_whatsapp.meta.conversation import conversation
 from pipecat_whatsapp.meta.events import AccountUpdate, Event, Raw, SettingsUpdate
 from pipecat_whatsapp.meta.reading import (
     child,
-    integer,
     name_of,
     restrictions,
     text,
+    timestamp,
     token,
     unknown,
 )
@@ -42,7 +42,7 @@ def _settings_update(field: str, value: Raw, time: int | None) -> Iterator[Event
     if not calling:
         yield unknown(f"{field}/{kind.lower()}" if kind else field, value, "no calling settings")
         return
-    at = integer(value, "timestamp")
+    at = timestamp(value, "timestamp")
     yield SettingsUpdate(
         phone_number_id=token(settings, "phone_number_id"),
         timestamp=time if at is None else at,

@@ -125,7 +125,7 @@ def unknown(
         kind=kind,
         reason=reason,
         phone_number_id=phone_number_id,
-        timestamp=integer(raw, "timestamp"),
+        timestamp=timestamp(raw, "timestamp"),
         raw=as_object(raw),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecat_whatsapp.meta.events import MetaErrorInfo, Raw, User
-from pipecat_whatsapp.meta.reading import child, errors, integer, items, phone, text, token
+from pipecat_whatsapp.meta.reading import child, errors, items, phone, text, timestamp, token
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SharedValue:
         """The fields that every event has."""
         return {
             "phone_number_id": self.phone_number_id,
-            "timestamp": integer(item, "timestamp"),
+            "timestamp": timestamp(item, "timestamp"),
             "raw": item,
         }
 

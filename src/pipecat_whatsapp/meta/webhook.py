@@ -24,9 +24,9 @@ from pipecat_whatsapp.meta.parsing import parse_change
 from pipecat_whatsapp.meta.reading import (
     as_object,
     bounded_int,
-    integer,
     items,
     name_of,
+    timestamp,
     unknown,
 )
 
@@ -146,7 +146,7 @@ def _entry_events(entry: Any) -> Iterator[Event]:
         if field is None:
             yield unknown("webhook", change, "a change without a field")
         else:
-            yield from parse_change(field, change.get("value"), integer(entry, "time"))
+            yield from parse_change(field, change.get("value"), timestamp(entry, "time"))
 
 
 def _encoded(text: str) -> bytes:
