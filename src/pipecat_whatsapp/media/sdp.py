@@ -177,8 +177,8 @@ def _bounded_lines(sdp: str, kind: str) -> list[str]:
     candidates = sum(line.startswith("a=candidate:") for line in lines)
     if len(lines) > MAX_SDP_LINES or candidates > MAX_CANDIDATES:
         raise SdpError(
-            f"The {kind} has {len(lines)} lines and {candidates} candidates, and {MAX_SDP_LINES} and "
-            f"{MAX_CANDIDATES} are the most; the call cannot take place."
+            f"The {kind} has {len(lines)} lines and {candidates} candidates, and {MAX_SDP_LINES} "
+            f"and {MAX_CANDIDATES} are the most; the call cannot take place."
         )
     if not lines or lines[0] != "v=0":
         raise SdpError(f"The {kind} is not a session description; the call cannot take place.")
