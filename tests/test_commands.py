@@ -135,6 +135,9 @@ async def test_what_is_no_bot_is_told_apart(world: World) -> None:
     world.bot_url = await world.serve(200, "hello")
     outcome = await call(world, ADA.phone)
     assert "not that of a bot" in outcome.complaint
+    world.bot_url = await world.serve(200, "hello" * 20_000)
+    outcome = await call(world, ADA.phone)
+    assert "did not tell what became of the call (ValueError)" in outcome.complaint
 
 
 async def test_what_became_of_the_call_is_printed(world: World) -> None:

@@ -15,6 +15,7 @@ from pipecat_whatsapp.calls.dial_order import DialOrder
 from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.session import CallSession
+from pipecat_whatsapp.calls.waiting import comes
 from pipecat_whatsapp.errors import (
     CallingUnavailableError,
     CallLimitError,
@@ -232,18 +233,10 @@ class OutboundSession(CallSession):
         # By what the application attached as well: see `is_told_of_by`.
         await self._expect_word()
         self._watcher.reply_lost(self)
-        if not await self._is_placed_within(self._timing.lost_reply_patience):
+        if not await comes(self._is_placed, self._timing.lost_reply_patience):
             self.hang_up(Cause.GRAPH_FAILED, why)
-        if not await self._is_placed_within(LATE_WORD_SECONDS):
+        if not await comes(self._is_placed, LATE_WORD_SECONDS):
             self._signal(Signal.CONNECT_LOST)
-
-    async def _is_placed_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._is_placed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _note_owner(self) -> None:
         """Let webhooks find this process; of a call that is over nobody shall hear again."""

@@ -12,6 +12,7 @@ from loguru import logger
 
 from pipecat_whatsapp.calls.contact import Contact
 from pipecat_whatsapp.calls.outcome import Outcome
+from pipecat_whatsapp.calls.waiting import comes
 from pipecat_whatsapp.errors import (
     CallLimitError,
     GraphError,
@@ -158,7 +159,7 @@ class PermissionDesk:
                     Outcome.NOT_PERMITTED,
                     f"the user did not answer the request within {patience:.0f} s",
                 )
-            has_come = await _comes(question.news, min(left, POLL_SECONDS))
+            has_come = await comes(question.news, min(left, POLL_SECONDS))
             if not has_come and await self._is_granted(contact):
                 return None
             question.news.clear()
@@ -178,14 +179,6 @@ async def _send(contact: Contact, ask: str | PermissionTemplate) -> str:
     if isinstance(ask, PermissionTemplate):
         return await contact.send_template(ask.name, ask.language, ask.components)
     return await contact.request_call_permission(ask or None)
-
-
-async def _comes(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
 
 
 def _hindrance(permissions: CallPermissions) -> NotAllowed | None:

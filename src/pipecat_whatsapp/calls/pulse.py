@@ -11,6 +11,7 @@ from loguru import logger
 from pipecat_whatsapp.calls.claims import Claims
 from pipecat_whatsapp.calls.directory import CallDirectory, Holding, Peer, Standing
 from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS, Neighbours
+from pipecat_whatsapp.calls.waiting import comes
 from pipecat_whatsapp.errors import DirectoryError
 
 
@@ -63,11 +64,7 @@ class Pulse:
                 await self.beat()
             except Exception:  # noqa: BLE001 - who shows no life loses its calls
                 logger.exception("A beat failed")
-            try:
-                async with asyncio.timeout(BEAT_SECONDS):
-                    await self._hurry.wait()
-            except TimeoutError:
-                pass
+            await comes(self._hurry, BEAT_SECONDS)
             self._hurry.clear()
 
     def node_died(self, node: str) -> None:
