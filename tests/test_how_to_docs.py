@@ -66,7 +66,8 @@ async def test_both_sides_of_a_call_are_recorded(
     await whatsapp.serve(program(RECORDER, conversation=lambda: [Talker()]).bot)
     call = await phone.dial()
     await heard(ANSWER, lambda: call.recording.pcm)
-    await call.say(QUESTION)
+    # What is said last before a hang-up may still be on its way.
+    await call.say(QUESTION + bytes(2 * RATE))
     await call.hang_up()
     file = tmp_path / f"{quote(call.id, safe='')}.wav"
     await until(file.exists)
@@ -75,8 +76,8 @@ async def test_both_sides_of_a_call_are_recorded(
         assert (recording.getframerate(), recording.getnchannels()) == (RATE, 2)
         both = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
     caller, bots = both[0::2].tobytes(), both[1::2].tobytes()
-    assert share_found(QUESTION, caller) > MOSTLY > share_found(ANSWER, caller)
-    assert share_found(ANSWER, bots) > MOSTLY > share_found(QUESTION, bots)
+    assert share_found(QUESTION, caller) >= MOSTLY > share_found(ANSWER, caller)
+    assert share_found(ANSWER, bots) >= MOSTLY > share_found(QUESTION, bots)
 
 
 def is_written(file: Path) -> bool:

@@ -105,7 +105,7 @@ class Pulse:
             calls = await self._directory.take_over(peer)
             self._neighbours.forget(peer.name)
             log = logger.warning if calls else logger.debug
-            log("Process {} died, and left us {} calls", peer.name, len(calls))
+            log("Process {} died; calls that it left us to end: {}", peer.name, len(calls))
             for call_id, holding in calls.items():
                 self._heart.inherit(call_id, holding)
         self._known_dead -= known
