@@ -786,6 +786,13 @@ async def test_over_capacity_nothing_is_placed(whatsapp: WhatsApp, phone: Phone)
     assert actions(whatsapp).count("connect") == 1
 
 
+async def test_a_process_that_is_to_place_no_calls_says_so(whatsapp: WhatsApp) -> None:
+    served = await whatsapp.serve(PlainBot(), max_calls=0)
+    result = await served.call("4915550003333")
+    assert result.outcome is Outcome.LIMIT
+    assert "max_calls is 0" in result.detail
+
+
 async def test_a_process_that_drains_places_nothing(whatsapp: WhatsApp, phone: Phone) -> None:
     served = await whatsapp.serve(PlainBot())
     assert await served.drain(timeout=30)

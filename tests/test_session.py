@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 from collections import defaultdict
 from contextvars import ContextVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aioice import stun
 from loguru import logger
+from pipecat.transports.smallwebrtc.connection import IceServer
 
 from bots import PlainBot
 from conftest import Reports, until
@@ -23,6 +25,7 @@ from pipecat_whatsapp.calls.observer import Observer
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
+from pipecat_whatsapp.media.network import Network as Placement
 from pipecat_whatsapp.meta.events import MetaErrorInfo, User
 from pipecat_whatsapp.simulator.endpoint import LiteEndpoint
 from pipecat_whatsapp.simulator.network import Network
@@ -789,6 +792,28 @@ async def test_a_task_that_breaks_ends_its_call(
     assert report.cause is Cause.BROKEN
     assert "RuntimeError" in report.detail
     await settled(whatsapp, "pre_accept", "accept", "terminate")
+
+
+async def test_a_relay_that_is_away_is_told_without_what_opens_it(
+    whatsapp: WhatsApp, phone: Phone, reports: Reports
+) -> None:
+    server = IceServer("turn:127.0.0.1:1", username="u", credential="a-credential")
+    await whatsapp.serve(
+        PlainBot(),
+        ice_servers=(server,),
+        network=Placement(relay_only=True),
+        on_call_ended=reports,
+    )
+    log = io.StringIO()
+    sink = logger.add(log, diagnose=True)
+    call = await phone.dial()
+    assert await call.ended() == "rejected"
+    report = await reports.next()
+    logger.remove(sink)
+    assert report.cause is Cause.BROKEN
+    assert "relay" in report.detail
+    assert report.detail in log.getvalue()
+    assert "a-credential" not in log.getvalue()
 
 
 async def test_terms_that_cannot_be_sent_end_the_call(

@@ -16,6 +16,7 @@ from pipecat_whatsapp.calls.switchboard import Switchboard
 from pipecat_whatsapp.errors import ConfigError
 
 _NO_FURTHER = "no further call is taken or placed now"
+_NONE = "this process places no calls: max_calls is 0, as it is with serve --process-per-call"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Dialler:
         """Call a user, who is asked first if so wanted; see `WebhookAdapter.call`."""
         if (refusal := self._desk.refusal()) is not None:
             # Nobody is asked for a call that could not be placed.
-            return DialResult(Outcome.unanswered_because(refusal), _NO_FURTHER)
+            why = _NONE if self._desk.config.max_calls == 0 else _NO_FURTHER
+            return DialResult(Outcome.unanswered_because(refusal), why)
         if ask is not None:
             contact = Contact(self._desk.graph, order.phone_number_id, order.user)
             hindrance = await self.permissions.obtain(contact, ask, patience)

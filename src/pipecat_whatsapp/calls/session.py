@@ -309,9 +309,12 @@ class CallSession(ABC):
             # Here tasks are cancelled of calls that are over only.
             self.hang_up(Cause.BOT_FAILED, "something that the bot or a hook awaits was cancelled")
         elif (error := task.exception()) is not None:
-            logger.opt(exception=error).error("Call {} broke", self.call.id)
             is_ours = isinstance(error, WhatsAppError)
             what = str(error) if is_ours else f"a task of the call raised {type(error).__name__}"
+            # What we raise says all, and where it came from loguru may print our settings.
+            logger.opt(exception=None if is_ours else error).error(
+                "Call {} broke: {}", self.call.id, what
+            )
             self.hang_up(Cause.BROKEN, what)
 
     def _after(self, seconds: float, callback: Callable[[], None]) -> None:
