@@ -17,6 +17,7 @@ from pipecat.frames.frames import (
     OutputDTMFFrame,
 )
 from pipecat.pipeline.worker import PipelineWorker
+from pipecat.transports.smallwebrtc.connection import IceServer
 
 from bots import RATE, Ears, Echo, PipelineBot, PlainBot, says
 from conftest import Reports, until
@@ -32,6 +33,7 @@ from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause, Outcome
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.media.connection import WhatsAppConnection
+from pipecat_whatsapp.media.network import Network as Placement
 from pipecat_whatsapp.meta.capture import Capture
 from pipecat_whatsapp.meta.events import (
     CallConnect,
@@ -784,6 +786,17 @@ async def test_over_capacity_nothing_is_placed(whatsapp: WhatsApp, phone: Phone)
     await call.pick_up()
     assert (await calling).outcome is Outcome.ANSWERED
     assert actions(whatsapp).count("connect") == 1
+
+
+async def test_without_a_relay_where_one_is_wanted_nothing_is_placed(
+    whatsapp: WhatsApp, phone: Phone
+) -> None:
+    server, network = IceServer("turn:127.0.0.1:1", username="u"), Placement(relay_only=True)
+    served = await whatsapp.serve(PlainBot(), ice_servers=(server,), network=network)
+    result = await served.call(phone.user)
+    assert result.outcome is Outcome.FAILED
+    assert "relay" in result.detail
+    assert "connect" not in actions(whatsapp)
 
 
 async def test_a_process_that_is_to_place_no_calls_says_so(whatsapp: WhatsApp) -> None:

@@ -13,6 +13,7 @@ from pipecat_whatsapp.calls.law import Action, Signal, State
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.calls.session import CallSession
 from pipecat_whatsapp.errors import (
+    ConfigError,
     GraphError,
     GraphUnreachableError,
     InvalidRequestError,
@@ -147,6 +148,9 @@ class InboundSession(CallSession):
         except SdpError as error:
             logger.warning("{}", error)
             self.hang_up(Cause.BAD_OFFER, str(error))
+            return
+        except ConfigError as error:
+            self.hang_up(Cause.NO_MEDIA, str(error))
             return
         self._signal(Signal.ANSWERED)
 

@@ -19,6 +19,7 @@ from pipecat_whatsapp.calls.waiting import comes
 from pipecat_whatsapp.errors import (
     CallingUnavailableError,
     CallLimitError,
+    ConfigError,
     GraphUnreachableError,
     NotPermittedError,
     RateLimitError,
@@ -152,11 +153,15 @@ class OutboundSession(CallSession):
         if (refusal := self._desk.admit(self.call)) is not None:
             self.hang_up(refusal, "no further call is taken now")
             return
-        self._connection, self._offer = await make_offer(
-            self._observe,
-            ice_servers=self._desk.config.ice_servers,
-            network=self._desk.config.network,
-        )
+        try:
+            self._connection, self._offer = await make_offer(
+                self._observe,
+                ice_servers=self._desk.config.ice_servers,
+                network=self._desk.config.network,
+            )
+        except ConfigError as error:
+            self.hang_up(Cause.NO_MEDIA, str(error))
+            return
         self._signal(Signal.OFFERED)
 
     def _signal(self, signal: Signal, cause: Cause | None = None, detail: str = "") -> None:

@@ -20,7 +20,7 @@ class Cause(Enum):
         BOT_FAILED: The bot, or a hook of the application, raised.
         GRAPH_FAILED: A request to Meta failed.
         NOT_READY: The hook or the pipeline was not ready when the time to accept was over.
-        NO_MEDIA: The link never came up, or no packet ever came over it.
+        NO_MEDIA: The link could not be opened, never came up, or no packet ever came over it.
         MEDIA_LOST: The link broke, or packets stopped.
         BROKEN: Something here raised that must not; the log has it.
         TIME_LIMIT: It lasted as long as calls may last here.

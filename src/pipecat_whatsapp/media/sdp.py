@@ -190,8 +190,8 @@ def _require_dtls(lines: list[str], kind: str) -> None:
         return
     if any(line.startswith("a=crypto:") for line in lines):
         raise SdpError(
-            f"The {kind} uses SDES, which WebRTC cannot speak: set the number's "
-            "srtp_key_exchange_protocol to DTLS (POST /<phone number id>/settings)."
+            f"The {kind} uses SDES, which WebRTC cannot speak: `pipecat-whatsapp settings set "
+            "srtp_key_exchange_protocol=DTLS` cures that."
         )
     raise SdpError(
         f"The {kind} has no DTLS fingerprint, so no media can flow; the call cannot take place."

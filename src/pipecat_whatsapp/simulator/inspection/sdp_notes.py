@@ -39,8 +39,8 @@ def notes(sdp: Description, offer: Description | None) -> list[str]:
 def _sdes(sdp: Description, offer: Description | None) -> Iterator[str]:
     if offer is not None and offer.values("crypto"):
         yield (
-            "The offer is for SDES, which WebRTC does not speak: set the number's "
-            "srtp_key_exchange_protocol to DTLS (POST /<phone number id>/settings)."
+            "The offer is for SDES, which WebRTC does not speak: `pipecat-whatsapp settings set "
+            "srtp_key_exchange_protocol=DTLS` cures that."
         )
     if sdp.values("crypto"):
         yield (
