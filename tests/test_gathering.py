@@ -316,7 +316,7 @@ async def test_a_range_without_a_free_port_ends_a_call_at_once(
         call = await phone.dial()
         assert await call.ended() == "rejected"
     report = await reports.next()
-    assert report.cause is Cause.BROKEN
+    assert report.cause is Cause.NO_MEDIA
 
 
 async def test_a_call_keeps_to_its_place(whatsapp: WhatsApp, phone: Phone) -> None:

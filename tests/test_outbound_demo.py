@@ -39,7 +39,7 @@ BOTS = {
         "async def bot(runner_args): ...\n"
         "async def limit(adapter):\n    adapter.configure(max_calls=0)\n"
         "main(on_start=limit)",
-        "The bot did not call: limit: no further call is taken",
+        "The bot did not call: limit: this process places no calls",
     ),
     "fails in the call": (
         "from pipecat_whatsapp.runner import main\n"
