@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import secrets
@@ -12,12 +11,11 @@ from dataclasses import dataclass
 import aiohttp
 
 from pipecat_whatsapp.errors import WhatsAppError
+from pipecat_whatsapp.meta.graph_http import read_bounded
 from pipecat_whatsapp.meta.reading import as_object, text
 
 PATIENCE = 600.0
 """Seconds until the attempt is decided: a permission may be asked for, and it rings for a while."""
-
-MAX_ANSWER_BYTES = 64 * 1024
 
 
 class DialError(WhatsAppError):
@@ -85,7 +83,7 @@ async def _post(url: str, body: bytes, app_secret: str) -> tuple[int, bytes]:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as client,
             client.post(url, data=body, headers=headers, allow_redirects=False) as response,
         ):
-            return response.status, await _bounded(response)
+            return response.status, await read_bounded(response)
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise DialError(f"{url} is not an address: name the bot's address with --url.") from error
     except aiohttp.ClientConnectorError as error:
@@ -98,14 +96,6 @@ async def _post(url: str, body: bytes, app_secret: str) -> tuple[int, bytes]:
             f"The bot did not tell what became of the call ({type(error).__name__}): "
             "look into its log."
         ) from error
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    try:
-        await response.content.readexactly(MAX_ANSWER_BYTES + 1)
-    except asyncio.IncompleteReadError as read:
-        return read.partial
-    raise ValueError("The answer is too long.")
 
 
 def _read(answer: bytes) -> DialAnswer:

@@ -251,17 +251,26 @@ def _trace_sent() -> aiohttp.TraceConfig:
     return trace
 
 
-async def _body(response: aiohttp.ClientResponse) -> dict[str, Any]:
+async def read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer to its end.
+
+    Raises:
+        ValueError: It is longer than `MAX_ANSWER_BYTES`.
+    """
     try:
         await response.content.readexactly(MAX_ANSWER_BYTES + 1)
     except asyncio.IncompleteReadError as read:
-        try:
-            body = json.loads(read.partial, parse_int=bounded_int)
-        except (ValueError, RecursionError):
-            return {}
-        return body if isinstance(body, dict) else {}
+        return read.partial
     response.close()
-    return {}
+    raise ValueError("The answer is too long.")
+
+
+async def _body(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    try:
+        body = json.loads(await read_bounded(response), parse_int=bounded_int)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 async def _file(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
