@@ -21,7 +21,7 @@ def call(
     ] = None,
     url: Annotated[str, typer.Option(help="Where the bot listens.")] = environment.BOT_URL,
     phone_number_id: environment.PhoneNumberId = None,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Have the running bot call somebody."""
     answer = terminal.run(_call(number, ask, url, phone_number_id, env_file))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,7 +42,7 @@ def doctor(
     ] = 5.0,
     waba: environment.Waba = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Check everything that a call needs, from the token to UDP."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,23 +25,21 @@ GRAPH_VERSION = "WHATSAPP_GRAPH_VERSION"
 BOT_URL = "http://127.0.0.1:7860/whatsapp"
 """Where a bot of pipecat's runner listens unless told otherwise."""
 
+ENV_FILE = Path(".env")
+"""Where variables are kept unless told otherwise; it need not be there."""
+
 
 def _existing(env_file: Path) -> Path:
-    if env_file != Path(".env") and not env_file.exists():
+    if env_file != ENV_FILE and not env_file.exists():
         raise typer.BadParameter(f"{env_file} does not exist.")
     return env_file
 
 
-EnvFile = Annotated[
-    Path,
-    typer.Option(
-        "--env-file",
-        metavar="FILE",
-        help="Variables in a file.",
-        dir_okay=False,
-        callback=_existing,
-    ),
-]
+_option = partial(
+    typer.Option, "--env-file", metavar="FILE", help="Variables in a file.", dir_okay=False
+)
+EnvFile = Annotated[Path, _option(callback=_existing)]
+NewEnvFile = Annotated[Path, _option()]
 PhoneNumberId = Annotated[
     str | None,
     typer.Option(

@@ -29,7 +29,7 @@ def link(
     png: Annotated[Path | None, _PICTURE] = None,
     svg: Annotated[Path | None, _PICTURE] = None,
     phone_number_id: environment.PhoneNumberId = None,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Print a link that calls the business number, and its QR code."""
     terminal.run(_link(number, payload, png, svg, phone_number_id, env_file))

@@ -29,7 +29,7 @@ PERIODS = {"PT24H": "24 hours", "P7D": "7 days"}
 def permissions(
     number: Annotated[str, typer.Argument(help="A phone number, or a user id such as DE.123.")],
     phone_number_id: environment.PhoneNumberId = None,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Show whether a user may be called and asked, and how often."""
     terminal.run(_permissions(number, phone_number_id, env_file))

@@ -138,7 +138,7 @@ def serve(
         str, typer.Option(metavar="LEVEL", help="The least level of what is logged.")
     ] = "INFO",
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log lines of JSON.")] = False,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Serve a bot's calls in production: several processes, on one machine or many.
 

@@ -22,7 +22,7 @@ settings = typer.Typer(
 @settings.command()
 def show(
     phone_number_id: environment.PhoneNumberId = None,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Show the calling settings."""
     terminal.run(_show(phone_number_id, env_file))
@@ -35,7 +35,7 @@ def change(
         typer.Argument(metavar="KEY=VALUE...", help="Such as status=ENABLED; `show` has the keys."),
     ],
     phone_number_id: environment.PhoneNumberId = None,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Change calling settings, and print what changed."""
     terminal.run(_change(changes, phone_number_id, env_file))

@@ -44,10 +44,7 @@ def setup(
     yes: Annotated[
         bool, typer.Option("--yes", help="Replace what is set otherwise without being asked.")
     ] = False,
-    env_file: Annotated[
-        Path,
-        typer.Option("--env-file", metavar="FILE", help="Variables in a file.", dir_okay=False),
-    ] = Path(".env"),
+    env_file: environment.NewEnvFile = environment.ENV_FILE,
 ) -> None:
     """Set up a WhatsApp number for calls: Meta's side, and .env. Safe to repeat."""
     order = _Order(token, app_secret, url, port, waba, phone_number_id, env_file)

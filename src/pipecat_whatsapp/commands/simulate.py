@@ -110,7 +110,7 @@ def simulate(
     page_token: PageToken = None,
     no_browser: NoBrowser = False,
     verbose: Verbose = False,
-    env_file: environment.EnvFile = Path(".env"),
+    env_file: environment.EnvFile = environment.ENV_FILE,
 ) -> None:
     """Talk to a bot over a simulated WhatsApp: no account, no network.
 
