@@ -73,7 +73,7 @@ class Link:
         """Bring the link up, once it is answered."""
         self.endpoint.start(read_answer(self.sdp))
         await self.connection.start_link()
-        await until(lambda: LinkEvent.UP in self.events)
+        await self._until_up()
 
     async def come_up(self) -> None:
         await self.answer()
@@ -88,6 +88,10 @@ class Link:
     def send(self, packet: RtpPacket) -> None:
         """Let the relay send one RTP packet."""
         self.endpoint.send_rtp(bytes(packet))
+
+    async def _until_up(self) -> None:
+        """Wait for both ends: one of them is always the last to have the keys."""
+        await until(lambda: LinkEvent.UP in self.events and self.endpoint.connected)
 
     def _listen(self) -> None:
         hear = self.endpoint.on_rtp
@@ -127,7 +131,7 @@ class OwnLink(Link):
     async def start(self) -> None:
         """Bring the link up."""
         await self.connection.take_answer(self.sdp)
-        await until(lambda: LinkEvent.UP in self.events)
+        await self._until_up()
 
 
 async def rtcp_reached(endpoint: LiteEndpoint, count: int = 1) -> list[bytes]:
