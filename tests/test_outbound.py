@@ -50,7 +50,7 @@ from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.simulator.settings import Timing as MetaTiming
 from pipecat_whatsapp.transport import WhatsAppTransport
-from recordings import chirp, similarity
+from recordings import ALIKE, chirp, heard_whole, similarity
 
 __all__ = ["brisk", "join"]
 
@@ -142,7 +142,7 @@ async def test_the_bot_greets_when_the_user_picks_up_and_not_before(
     result = await calling
     assert (result.outcome, result.detail) == (Outcome.ANSWERED, "")
     assert result.call is served.calls[0]
-    await call.until(lambda recording: similarity(recording.pcm, greeting) > 0.85)
+    await heard_whole(greeting, lambda: call.recording.pcm)
     assert call.recording.media_before_accept == 0
     assert len(call.recording.ssrcs) == 1
     assert bot.events == ["on_client_connected"]
@@ -210,7 +210,7 @@ async def test_both_sides_speak_and_press_keys(whatsapp: WhatsApp, phone: Phone)
     await call.press("12#")
     await until(lambda: sum(isinstance(frame, InputDTMFFrame) for frame in ears.frames) == 3)
     await call.say(question)
-    await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await heard_whole(question, lambda: call.recording.pcm)
 
 
 @pytest.mark.parametrize("setup", ["active", "passive", "actpass"])
@@ -225,7 +225,7 @@ async def test_every_part_in_dtls_that_the_answer_takes_works(
         await call.pick_up()
         assert (await calling).outcome is Outcome.ANSWERED
         await call.say(question)
-        await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
+        await heard_whole(question, lambda: call.recording.pcm)
 
 
 async def test_a_user_without_a_phone_number_is_called(whatsapp: WhatsApp) -> None:
@@ -1128,7 +1128,7 @@ async def test_a_bot_hangs_up_after_its_last_word(
     await call.pick_up()
     await calling
     assert await call.ended() == "terminated"
-    assert similarity(call.recording.pcm, farewell) > 0.85
+    assert similarity(call.recording.pcm, farewell) > ALIKE
     report = await reports.next()
     assert (report.cause, report.outcome) == (Cause.BOT_HUNG_UP, Outcome.ANSWERED)
     assert bot.returned == 1

@@ -31,7 +31,7 @@ from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.tools import CallTools
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
-from recordings import chirp, similarity
+from recordings import ALIKE, chirp, similarity
 
 FAREWELL = chirp(1.0)
 
@@ -144,8 +144,8 @@ async def test_the_farewell_is_heard_and_then_the_call_ends(
     await call.answered()
     assert await call.ended() == "terminated"
     assert agent.voice.said == ["Goodbye!"]
-    assert similarity(call.recording.pcm, FAREWELL) > 0.85
-    assert similarity(call.recording.pcm, FAREWELL[-RATE // 10 * 2 :]) > 0.85, "to its end"
+    assert similarity(call.recording.pcm, FAREWELL) > ALIKE
+    assert similarity(call.recording.pcm, FAREWELL[-RATE // 10 * 2 :]) > ALIKE, "to its end"
     assert (await reports.next()).cause is Cause.BOT_HUNG_UP
     assert agent.model.asked == 1, "after the farewell there is nobody to answer to"
 
@@ -160,7 +160,7 @@ async def test_a_call_of_ours_is_ended_likewise(
     await call.pick_up()
     assert (await calling).outcome is Outcome.ANSWERED
     assert await call.ended() == "terminated"
-    assert similarity(call.recording.pcm, FAREWELL) > 0.85
+    assert similarity(call.recording.pcm, FAREWELL) > ALIKE
     assert (await reports.next()).cause is Cause.BOT_HUNG_UP
 
 

@@ -36,7 +36,7 @@ from pipecat_whatsapp.transport import (
     WhatsAppParams,
     WhatsAppTransport,
 )
-from recordings import chirp, heard, similarity
+from recordings import chirp, heard, heard_whole
 
 
 async def test_both_hear_each_other(whatsapp: WhatsApp, phone: Phone) -> None:
@@ -45,7 +45,7 @@ async def test_both_hear_each_other(whatsapp: WhatsApp, phone: Phone) -> None:
     call = await phone.dial()
     await call.answered()
     await call.say(question)
-    await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await heard_whole(question, lambda: call.recording.pcm)
     assert len(call.recording.ssrcs) == 1
 
 
@@ -310,7 +310,7 @@ async def test_the_report_tells_how_the_call_sounded_and_how_it_was_answered(
     await call.answered()
     question = chirp(0.5)
     await call.say(question)
-    await call.until(lambda recording: similarity(recording.pcm, question) > 0.85)
+    await heard_whole(question, lambda: call.recording.pcm)
     await call.hang_up()
     report = await reports.next()
 

@@ -23,7 +23,7 @@ from pipecat_whatsapp.simulator.network import Network, NetworkConditions
 from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
-from recordings import chirp, similarity
+from recordings import ALIKE, chirp, heard_whole, similarity
 
 
 async def test_the_caller_is_heard(whatsapp: WhatsApp, phone: Phone) -> None:
@@ -34,7 +34,7 @@ async def test_the_caller_is_heard(whatsapp: WhatsApp, phone: Phone) -> None:
     call = await phone.dial()
     await call.answered()
     await call.say(question)
-    await until(lambda: similarity(ears.pcm, question) > 0.85)
+    await heard_whole(question, lambda: ears.pcm)
     frame = next(f for f in ears.frames if isinstance(f, InputAudioRawFrame))
     assert (frame.sample_rate, frame.num_channels, len(frame.audio)) == (RATE, 1, 640)
 
@@ -223,9 +223,9 @@ async def test_a_key_does_not_disturb_the_audio(whatsapp: WhatsApp, phone: Phone
     await call.say(before)
     await call.press("7")
     await call.say(after)
-    await until(lambda: similarity(ears.pcm, after) > 0.85)
-    assert similarity(ears.pcm, before) > 0.85
+    await heard_whole(after, lambda: ears.pcm)
+    assert similarity(ears.pcm, before) > ALIKE
     at = next(i for i, f in enumerate(ears.frames) if isinstance(f, InputDTMFFrame))
     heard = b"".join(f.audio for f in ears.frames[:at] if isinstance(f, InputAudioRawFrame))
-    assert similarity(heard, before[: RATE // 5 * 2]) > 0.85, "it comes in its place"
-    assert similarity(heard, after[: RATE // 5 * 2]) < 0.85
+    assert similarity(heard, before[: RATE // 5 * 2]) > ALIKE, "it comes in its place"
+    assert similarity(heard, after[: RATE // 5 * 2]) < ALIKE
