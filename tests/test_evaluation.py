@@ -351,13 +351,18 @@ async def test_a_bot_that_does_not_answer_is_told_of() -> None:
 
 
 async def test_the_hooks_of_the_bot_are_its_own() -> None:
-    begun = asyncio.Event()
+    begun = {"on_start": asyncio.Event(), "on_process_start": asyncio.Event()}
 
     async def on_start(_: object) -> None:
-        begun.set()
+        begun["on_start"].set()
 
-    async with connected(PlainBot(), on_start=on_start), asyncio.timeout(PATIENCE):
-        await begun.wait()
+    async def on_process_start(_: object) -> None:
+        begun["on_process_start"].set()
+
+    hooks = {"on_start": on_start, "on_process_start": on_process_start}
+    async with connected(PlainBot(), **hooks), asyncio.timeout(PATIENCE):
+        for each in begun.values():
+            await each.wait()
 
 
 async def test_no_page_in_a_browser_may_connect() -> None:

@@ -162,6 +162,26 @@ async def test_the_calls_of_a_process_that_died_end_at_meta(
         await served.noted(f" ended {others[0].id} caller hung up")
 
 
+async def test_every_process_gets_its_own_adapter_and_one_of_them_starts_the_application(
+    whatsapp: WhatsApp, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    bot = tmp_path / "some_bot.py"
+    bot.write_text(
+        "from served_bot import bot, note\n"
+        "async def on_start(adapter): note('once')\n"
+        "async def on_process_start(adapter):\n"
+        "    adapter.configure(max_calls=0)\n"
+        "    note('each', adapter.config.max_calls)\n"
+    )
+    options = ("--workers", 2, "--redis-url", redis_server.url)
+    async with serving(whatsapp, tmp_path, *options, bot=bot) as served:
+        await until(lambda: len(served.notes) == 3)
+        workers = set(map(str, served.workers))
+        notes = [note.split(maxsplit=1) for note in served.notes]
+        assert {pid for pid, words in notes if words == "each 0"} == workers
+        assert len([pid for pid, words in notes if words == "once"]) == 1
+
+
 async def test_workers_do_not_outlive_their_parent(
     whatsapp: WhatsApp, redis_server: RedisServer, phone: Phone, tmp_path: Path
 ) -> None:

@@ -55,7 +55,7 @@ def serve(
             metavar="N",
             min=1,
             help="Processes; one per core by default, and one alone without Redis. "
-            "The file's on_start runs in one of them.",
+            "The file's on_start runs in one of them, its on_process_start in all.",
         ),
     ] = None,
     redis_url: Annotated[
@@ -142,8 +142,9 @@ def serve(
 ) -> None:
     """Serve a bot's calls in production: several processes, on one machine or many.
 
-    Beside the bot, its file may define on_start, on_incoming_call, on_missed_call,
-    on_webhook_event, on_call_ended, region, readyz and observers. /livez and /readyz answer probes.
+    Beside the bot, its file may define on_start, on_process_start, on_incoming_call,
+    on_missed_call, on_webhook_event, on_call_ended, region, readyz and observers. /livez and
+    /readyz answer probes.
     """
     try:
         open_missing_streams()

@@ -33,7 +33,8 @@ class BotModule:
     Parameters:
         bot: `async def bot(runner_args)`.
         cli_args: What the module's `parser` made of the bot's own arguments.
-        on_start: See `pipecat_whatsapp.runner.main`.
+        on_start: See `pipecat_whatsapp.runner.main`; runs in one process of a server.
+        on_process_start: The same in every process, with the adapter of that process.
         on_incoming_call: See `WebhookAdapter`.
         on_missed_call: See `WebhookAdapter`.
         on_webhook_event: See `WebhookAdapter`.
@@ -46,6 +47,7 @@ class BotModule:
     bot: Bot
     cli_args: argparse.Namespace
     on_start: StartHook | None = None
+    on_process_start: StartHook | None = None
     on_incoming_call: IncomingCallHook | None = None
     on_missed_call: MissedCallHook | None = None
     on_webhook_event: WebhookEventHook | None = None
@@ -81,9 +83,21 @@ class BotModule:
             on_call_ended=self.on_call_ended,
         )
 
+    def run_beside(self, adapter: WebhookAdapter, *, is_first: bool = True) -> None:
+        """Start what runs beside the calls of a process.
+
+        Args:
+            adapter: The adapter of the process.
+            is_first: Whether this process of its server runs `on_start` too.
+        """
+        for hook in (self.on_process_start, self.on_start if is_first else None):
+            if hook is not None:
+                adapter.run_beside(hook(adapter))
+
 
 HOOKS = (
     "on_start",
+    "on_process_start",
     "on_incoming_call",
     "on_missed_call",
     "on_webhook_event",

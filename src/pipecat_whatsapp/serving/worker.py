@@ -94,8 +94,7 @@ class Worker:
         if self._listener is not None:
             app = create_routes(adapter, path=self._settings.path, readyz=module.readyz)
             await front.enter_async_context(served(app, self._listener))
-        if self._assignment.is_first and module.on_start is not None:
-            adapter.run_beside(module.on_start(adapter))
+        module.run_beside(adapter, is_first=self._assignment.is_first)
 
     async def _obey(self) -> None:
         async for message in self._channel:

@@ -121,8 +121,7 @@ async def evaluated(
             adapter = module.adapter(config_of(meta), observers=[insight])
             server = EvaluationServer(meta, insight, echo, conditions=conditions, seed=seed)
             async with hosted(meta, adapter), server.serving(port) as url:
-                if module.on_start is not None:
-                    adapter.run_beside(module.on_start(adapter))
+                module.run_beside(adapter)
                 yield url
 
 
