@@ -6,7 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from pipecat_whatsapp.simulator.matching import find
 from pipecat_whatsapp.simulator.phone import PhoneCall
+from pipecat_whatsapp.simulator.sound import read_wav
 from recordings import heard
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -26,3 +28,8 @@ def load(name: str) -> Any:
 async def hears(call: PhoneCall, name: str) -> None:
     """Wait until a recorded sentence has been heard."""
     await heard(SOUNDS / f"{name}.wav", lambda: call.recording.pcm)
+
+
+def was_heard(call: PhoneCall, name: str) -> bool:
+    """Whether a recorded sentence has been heard from its beginning to its end."""
+    return find(call.recording.pcm, read_wav(SOUNDS / f"{name}.wav")) is not None

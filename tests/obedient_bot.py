@@ -23,9 +23,9 @@ from bots import RATE, run_worker
 from pipecat_whatsapp.calls.bot import WhatsAppRunnerArguments
 from pipecat_whatsapp.runner import create_transport
 from pipecat_whatsapp.transport import WhatsAppParams, WhatsAppTransport
-from served_bot import note, on_call_ended
+from served_bot import note, on_call_ended, on_process_start
 
-__all__ = ["on_call_ended"]
+__all__ = ["on_call_ended", "on_process_start"]
 
 
 class Wish(StrEnum):

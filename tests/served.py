@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 
 from conftest import until
+from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.meta.events import User
 from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
@@ -65,8 +66,12 @@ class Served:
         return pid
 
     def ends_of(self, call_id: str) -> list[str]:
-        """Why a call has ended, each time that it was reported."""
-        return [note.split(maxsplit=3)[3] for note in self.notes if f" ended {call_id} " in note]
+        """Why a call has ended, each time that it was reported by whoever had it.
+
+        A slow process may not have heard in time that another has it, and reports that too.
+        """
+        ends = [note.split(maxsplit=3)[3] for note in self.notes if f" ended {call_id} " in note]
+        return [end for end in ends if end != Cause.SERVED_ELSEWHERE.value]
 
     async def noted(self, words: str) -> None:
         await until(lambda: any(words in note for note in self.notes))

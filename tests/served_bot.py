@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
@@ -22,6 +23,12 @@ def note(*words: object) -> None:
 
 async def on_start(adapter: WebhookAdapter) -> None:
     note("on_start")
+
+
+async def on_process_start(adapter: WebhookAdapter) -> None:
+    """Calls that wait for a process wait for it on however slow a machine."""
+    if (timing := adapter.config.timing).room_patience:
+        adapter.configure(timing=replace(timing, room_patience=60.0))
 
 
 async def on_call_ended(report: CallReport) -> None:

@@ -19,7 +19,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.llm_service import LLMService
 
 from bots import PlainBot
-from example_files import EXAMPLES, SOUNDS, hears, load
+from example_files import EXAMPLES, SOUNDS, hears, load, was_heard
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.meta.events import User
@@ -90,7 +90,7 @@ async def test_the_menu_does_what_the_keys_say(whatsapp: WhatsApp, phone: Phone)
     await call.wait_sound(PATIENCE)
     await call.press("1")
     await hears(call, "hours")
-    assert share_found(SOUNDS / "menu.wav", call.recording.pcm) < MOSTLY
+    assert not was_heard(call, "menu")
     await call.press("2")
     assert (await phone.message(PATIENCE)).text == menu.ADDRESS
     await hears(call, "address")

@@ -134,13 +134,17 @@ async def test_a_storm_of_webhooks(
 
 
 def _check(whatsapp: WhatsApp, call_id: str, kind: str) -> None:
-    requests = requests_of(whatsapp, call_id)
+    # Who has not heard yet of a call's end, or of another who has it, tries, and Meta refuses it.
+    done = {
+        action: times
+        for (action, status), times in requests_of(whatsapp, call_id).items()
+        if status == 200
+    }
     if kind == "impatient":
-        # Its end may not have been heard yet when an answer is tried, and then Meta refuses it.
-        assert {action for action, status in requests if status == 200} <= {"pre_accept"}
+        assert done.keys() <= {"pre_accept"}
     else:
-        ends = {("terminate", 200): 1} if kind == "bot" else {}
-        assert requests == {("pre_accept", 200): 1, ("accept", 200): 1} | ends
+        ends = {"terminate": 1} if kind == "bot" else {}
+        assert done == {"pre_accept": 1, "accept": 1} | ends
 
 
 async def _leave_nothing(served: Served, before: dict[int, Belongings]) -> None:

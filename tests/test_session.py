@@ -542,7 +542,7 @@ async def test_who_closes_twice_does_not_break_into_a_bots_clean_up(
             await asyncio.Event().wait()
         finally:
             cleaning.set()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.05)
             cleaned.set()
 
     served = await whatsapp.serve(bot, timing=Timing(shutdown_grace=0))
