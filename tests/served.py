@@ -66,12 +66,12 @@ class Served:
         return pid
 
     def ends_of(self, call_id: str) -> list[str]:
-        """Why a call has ended, each time that it was reported by whoever had it.
+        """Why a call has ended, each time that it was reported."""
+        return [note.split(maxsplit=3)[3] for note in self.notes if f" ended {call_id} " in note]
 
-        A slow process may not have heard in time that another has it, and reports that too.
-        """
-        ends = [note.split(maxsplit=3)[3] for note in self.notes if f" ended {call_id} " in note]
-        return [end for end in ends if end != Cause.SERVED_ELSEWHERE.value]
+    def ends_at_owner_of(self, call_id: str) -> list[str]:
+        """The same, without those who have heard too late that another has it."""
+        return [end for end in self.ends_of(call_id) if end != Cause.SERVED_ELSEWHERE.value]
 
     async def noted(self, words: str) -> None:
         await until(lambda: any(words in note for note in self.notes))

@@ -123,9 +123,9 @@ async def test_a_storm_of_webhooks(
         for call_id, kind in kinds.items():
             _check(whatsapp, call_id, kind)
         answered = [call_id for call_id, kind in kinds.items() if kind != "impatient"]
-        await until(lambda: all(served.ends_of(call_id) for call_id in answered))
-        assert {len(served.ends_of(call_id)) for call_id in answered} == {1}
-        assert {len(served.ends_of(call_id)) for call_id in kinds} <= {0, 1}
+        await until(lambda: all(served.ends_at_owner_of(call_id) for call_id in answered))
+        assert {len(served.ends_at_owner_of(call_id)) for call_id in answered} == {1}
+        assert {len(served.ends_at_owner_of(call_id)) for call_id in kinds} <= {0, 1}
         await _leave_nothing(served, before)
         await _keys_expire(redis_server)
         served.command.send(signal.SIGTERM)
@@ -178,7 +178,7 @@ async def test_more_calls_than_there_is_room_for(
                 asked = {("reject", 200): 1}
             assert requests_of(whatsapp, call.id) == asked
         await asyncio.gather(*(call.hang_up() for call in calls))
-        await until(lambda: all(len(served.ends_of(call.id)) == 1 for call in calls))
+        await until(lambda: all(len(served.ends_at_owner_of(call.id)) == 1 for call in calls))
         last = await caller(whatsapp, 50)
         await last.hang_up()
 
@@ -202,7 +202,7 @@ async def test_webhooks_that_come_again_start_nothing(
     ):
         call = await caller(whatsapp, 0)
         await call.hang_up()
-        await until(lambda: bool(served.ends_of(call.id)))
+        await until(lambda: bool(served.ends_at_owner_of(call.id)))
         requests = len(whatsapp.meta.requests)
         # One call that the directory remembers, and one of which it knows nothing any more.
         forgotten = [an_hour_old(webhook) for webhook in balancer.webhooks]
@@ -210,7 +210,7 @@ async def test_webhooks_that_come_again_start_nothing(
             assert await balancer.send(webhook) == 200
         last = await caller(whatsapp, 1)
         await last.hang_up()
-        await until(lambda: bool(served.ends_of(last.id)))
+        await until(lambda: bool(served.ends_at_owner_of(last.id)))
         assert len(whatsapp.meta.requests) == requests + 2
         assert {note.split()[2] for note in served.notes} == {call.id, last.id}
 

@@ -65,7 +65,7 @@ async def test_whatever_graph_does_every_call_comes_to_one_end(
     async with serving(whatsapp, tmp_path, *options, bot=BOT) as served:
 
         async def all_end() -> None:
-            await until(lambda: all(served.ends_of(call.id) for call in calls))
+            await until(lambda: all(served.ends_at_owner_of(call.id) for call in calls))
 
         for break_graph in FAULTS:
             break_graph(whatsapp.meta.faults)
@@ -79,7 +79,7 @@ async def test_whatever_graph_does_every_call_comes_to_one_end(
             calls.append(healthy)
         await all_end()
         for call in calls:
-            assert len(served.ends_of(call.id)) == 1
+            assert len(served.ends_at_owner_of(call.id)) == 1
             requests = requests_of(whatsapp, call.id)
             assert requests["accept", 200] <= 1
             assert requests["terminate", 200] + requests["reject", 200] <= 1

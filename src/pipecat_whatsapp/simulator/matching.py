@@ -47,7 +47,7 @@ So all was said, but for a last syllable perhaps: a fifth that is missing is not
 
 _PIECE = 25  # Moments of 10 ms; about so many.
 _DRIFT = 2  # Moments that a piece may come early or late, at no cost.
-_EARLY, _LATE = 10, 80  # Moments that it may at a cost: pauses were put between, or left out.
+_EARLY, _LATE = 30, 80  # Moments that it may at a cost: pauses were left out, or put between.
 _SHIFT_COST = 0.15  # Of the likeness that an average piece can have.
 _STEADY = 2.0  # Variation for each moment below which nothing happens; that of speech is over 9.
 _EDGE = RATE // 10
