@@ -48,6 +48,7 @@ So all was said, but for a last syllable perhaps: a fifth that is missing is not
 _PIECE = 25  # Moments of 10 ms; about so many.
 _DRIFT = 2  # Moments that a piece may come early or late, at no cost.
 _EARLY, _LATE = 30, 80  # Moments that it may at a cost: pauses were left out, or put between.
+_LEFT_OUT = 10  # Moments by which all of it may be shorter.
 _SHIFT_COST = 0.15  # Of the likeness that an average piece can have.
 _STEADY = 2.0  # Variation for each moment below which nothing happens; that of speech is over 9.
 _EDGE = RATE // 10
@@ -150,8 +151,12 @@ class _Chain:
         """Whether nothing is missing of the pattern whose last piece is at a place.
 
         A pause in the middle of a piece spoils it, but not the one behind it too. A piece in which
-        next to nothing happens says nothing.
+        next to nothing happens says nothing. Where the end would lie over what was said before, the
+        end is missing.
         """
+        begins = self.beginnings(end)
+        if begins[-1] < min(begins[: (self._count + 1) // 2]) - _LEFT_OUT:
+            return False
         likeness = self._likeness[np.arange(self._count), self.places(end)]
         good = (likeness >= PIECE_THRESHOLD) | (self._weights < 1 / (4 * self._count))
         return bool(good[0] and good[-1] and (good[1:] | good[:-1]).all())
