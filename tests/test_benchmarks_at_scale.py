@@ -32,7 +32,7 @@ async def measure(script: str, figures: Path, *arguments: str) -> list[dict[str,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(900):
             _, errors = await process.communicate()
     finally:
         if process.returncode is None:

@@ -14,7 +14,7 @@ from deployment import Deployment, Join, Member, brisk, join, over
 from pipecat_whatsapp.calls import neighbours
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.claims import Claims
-from pipecat_whatsapp.calls.directory import Delivery, Holding, News, Peer, Standing
+from pipecat_whatsapp.calls.directory import Claim, Delivery, Holding, News, Peer, Standing
 from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.calls.neighbours import Neighbours
 from pipecat_whatsapp.calls.outcome import Cause
@@ -321,6 +321,35 @@ async def test_what_was_taken_over_by_a_request_whose_answer_was_lost_is_ended()
     assert heart.inherited == []
     await beating.beat()
     assert heart.inherited == ["wacid.A"]
+
+
+class Slow(MemoryDirectory):
+    """A directory whose answers to claims are on their way for long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claimed = asyncio.Event()
+        self.arrives = asyncio.Event()
+
+    async def claim(self, call_id: str, holding: Holding) -> Claim:
+        claim = await super().claim(call_id, holding)
+        self.claimed.set()
+        await self.arrives.wait()
+        return claim
+
+
+async def test_a_call_whose_claim_is_still_on_its_way_is_not_ended() -> None:
+    directory = Slow()
+    beating, heart, claims = pulse(directory)
+    call = Call(call_id="wacid.A", phone_number_id="111", direction=Direction.INBOUND, user=User())
+    claiming = asyncio.create_task(claims.claim(call))
+    await directory.claimed.wait()
+    for _ in range(3):
+        await beating.beat()
+    directory.arrives.set()
+    assert await claiming
+    await beating.beat()
+    assert heart.inherited == []
 
 
 async def test_letters_that_waited_for_a_forgotten_claim_are_read() -> None:

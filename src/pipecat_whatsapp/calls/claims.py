@@ -49,6 +49,7 @@ class Claims:
         self._directory = directory
         self._on_letters = on_letters
         self._seen = MemoryDirectory()
+        self._asked: set[str] = set()
         self._held: dict[str, Holding] = {}
         self._unsure: set[str] = set()
         self._owed: dict[str, bool] = {}
@@ -76,6 +77,10 @@ class Claims:
         """Whether the call is ours, or was, and the directory does not know better yet."""
         return call_id in self._held or call_id in self._owed
 
+    def is_asking(self, call_id: str) -> bool:
+        """Whether the directory was asked for the call, and its answer is on its way."""
+        return call_id in self._asked
+
     def was_left(self, call_id: str) -> bool:
         """Whether the call was left to others."""
         return call_id in self._left
@@ -89,6 +94,7 @@ class Claims:
         if not await self._seen.first(call.id, TOMBSTONE_SECONDS):
             return False
         holding = Holding(call.phone_number_id, call.direction)
+        self._asked.add(call.id)
         try:
             claim = await self.ask(lambda: self._directory.claim(call.id, holding))
         except DirectoryError:
@@ -96,6 +102,8 @@ class Claims:
             self._unsure.add(call.id)
             self._held[call.id] = holding
             return True
+        finally:
+            self._asked.discard(call.id)
         if claim.is_ours:
             self._held[call.id] = holding
         self._on_letters(claim.letters)

@@ -90,12 +90,12 @@ class Pulse:
     async def _inherit_unnamed(self, unnamed: Mapping[str, Holding]) -> None:
         """End what was taken over by a request whose answer was lost.
 
-        A claim may be on its way here, so only what is still there a beat later counts.
+        What a beat tells may be a little old, so only what is still there a beat later counts.
         """
         for call_id in unnamed.keys() & self._unnamed:
             if self._claims.was_left(call_id):
                 await self._claims.release(call_id)
-            elif not self._claims.knows(call_id):
+            elif not self._claims.knows(call_id) and not self._claims.is_asking(call_id):
                 self._heart.inherit(call_id, unnamed[call_id])
         self._unnamed = set(unnamed)
 
