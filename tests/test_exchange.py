@@ -189,6 +189,7 @@ async def test_an_end_at_a_process_that_is_about_to_learn_whose_call_it_is(
         b.line.hold()
         call = await phone.dial()
         await until(lambda: a.calls == b.calls == [call.id])
+        await whatsapp.meta.wait_request("pre_accept", call.id)  # The call is a's.
         await call.hang_up()
         await until(lambda: b.calls == [])
         b.line.resume()
