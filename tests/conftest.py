@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aioice import stun
+from hypothesis import settings
 from loguru import logger
 
 import log_watch
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from links import Link
     from pipecat_whatsapp.meta.graph import GraphClient
     from scripted_graph import ScriptedGraph
+
+# What is right does not depend on how fast the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 class Reports(asyncio.Queue[CallReport]):
@@ -52,6 +57,15 @@ def leaks() -> Iterator[list[str]]:
 @pytest.fixture
 def reports() -> Reports:
     return Reports()
+
+
+@pytest.fixture
+def patient_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that has not answered yet is waited for: the machine may have stood still."""
+    from pipecat_whatsapp.calls import redis, redis_client
+
+    monkeypatch.setattr(redis, "answers", lambda client, s: redis_client.answers(client, 30 * s))
+    monkeypatch.setattr(redis_client, "ANSWER_SECONDS", 30.0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -104,7 +118,7 @@ async def turn_url() -> AsyncIterator[str]:
     turnserver = shutil.which("turnserver")
     if turnserver is None:
         pytest.skip("turnserver is not installed (Debian package coturn)")
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     options = f"-n --listening-ip=127.0.0.1 --listening-port={port} --relay-ip=127.0.0.1"
     options += " --lt-cred-mech --user=ada:secret --realm=test"
     options += " --log-file=stdout --pidfile= --allow-loopback-peers"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.dtmf import KEYS, KeyReceiver, event_payload, tone_payloads
@@ -32,7 +32,6 @@ def test_every_key_is_read_once(key: str) -> None:
     assert keys(press(key)) == key
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=20))
 def test_any_packets_of_a_press_in_any_order_are_one_key(picks: list[int]) -> None:
     packets = press("#", timestamp=0xFFFFFFFE)
@@ -100,7 +99,6 @@ def test_what_is_no_key_is_nothing(payload: bytes) -> None:
     assert receiver.receive(press("5")[0]) == "5"
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 0xFFFFFFFF), st.booleans(), st.binary(max_size=12))))
 def test_arbitrary_packets_give_keys_or_nothing(
     packets: list[tuple[int, bool, bytes]],
@@ -137,7 +135,6 @@ def test_of_1000_presses_on_a_bad_line_each_is_seen_once(seed: int) -> None:
     assert keys(arrived) == "".join(expected)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(KEYS), min_size=1, max_size=8),
     st.data(),

@@ -343,7 +343,7 @@ def test_a_bad_line_leaves_the_duration_right(loss: float, jitter: float) -> Non
 Numbers = st.integers(0, 60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(Numbers, st.floats(0, 0.5), st.booleans(), st.sampled_from([1, 1, 1, 2])),
@@ -367,7 +367,7 @@ def test_any_order_of_packets_gives_each_at_most_once_and_bounded_memory(
     assert line.seconds <= now + 1 - START + MAX_SURPLUS / RTP_CLOCK_RATE + bridged
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.builds(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.mos import estimate_mos
@@ -39,7 +39,6 @@ def test_the_delay_of_g107_costs_what_its_formula_says() -> None:
     assert estimate_mos(loss=0, delay=0.3) == pytest.approx(4.054, abs=0.001)
 
 
-@settings(deadline=None)
 @given(LOSSES, LOSSES, DELAYS, DELAYS)
 def test_nothing_that_gets_worse_makes_the_score_better(
     loss: float, loss2: float, delay: float, delay2: float
@@ -49,7 +48,6 @@ def test_nothing_that_gets_worse_makes_the_score_better(
     assert bad <= good + ROUNDING
 
 
-@settings(deadline=None)
 @given(st.floats(-1, 2), st.floats(-1, 1e6))
 def test_the_score_stays_on_its_scale(loss: float, delay: float) -> None:
     assert 1.0 <= estimate_mos(loss=loss, delay=delay) <= 4.5

@@ -221,7 +221,7 @@ DECODERS: dict[str, Decoder] = {
 }
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(PACKETS, TICKS)
 @pytest.mark.parametrize("name", DECODERS)
 def test_arbitrary_bytes_do_no_harm(name: str, packet: bytes, ticks: int) -> None:
@@ -234,7 +234,7 @@ def test_arbitrary_bytes_do_no_harm(name: str, packet: bytes, ticks: int) -> Non
         decoder.conceal(ticks)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(PACKETS)
 def test_what_can_be_decoded_is_as_long_as_was_said(packet: bytes) -> None:
     try:

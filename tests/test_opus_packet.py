@@ -3,7 +3,7 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.opus import SAMPLE_RATES, create_encoder, find_library
@@ -46,7 +46,6 @@ def test_a_packet_that_is_cut_off_has_no_length(packet: bytes) -> None:
         packet_ticks(packet)
 
 
-@settings(deadline=None)
 @given(PACKETS)
 def test_libopus_finds_the_same_length(packet: bytes) -> None:
     library = find_library()
@@ -118,7 +117,6 @@ def test_libopus_finds_fec_in_the_same_packets_of_ours(rate: int, bitrate: int) 
         assert [has_fec(packet) for packet in packets] == fec_by_libopus(packets)
 
 
-@settings(deadline=None)
 @given(PACKETS)
 def test_whatever_comes_has_fec_or_not(packet: bytes) -> None:
     assert has_fec(packet) in (True, False)

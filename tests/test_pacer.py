@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.opus_packet import FRAME_TICKS, RTP_CLOCK_RATE
@@ -190,7 +190,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1e6), STEPS)
 def test_whatever_happens_the_timestamps_tell_the_time(start: float, steps: list[Step]) -> None:
     line = Line()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.rate import FEC_FROM, MIN_BITRATE, MIN_EXPECTED_LOSS, RateControl
@@ -87,7 +87,6 @@ def test_an_agreement_limits_what_was_chosen_and_raises_nothing() -> None:
         assert rate.bitrate == 24_000
 
 
-@settings(deadline=None)
 @given(st.integers(6_000, 510_000), st.lists(st.floats(0, 1), max_size=50))
 def test_whatever_is_reported_the_encoder_can_do_it(most: int, losses: list[float]) -> None:
     rate = after(*losses, max_bitrate=most)

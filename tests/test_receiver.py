@@ -318,7 +318,7 @@ async def test_other_payload_types_are_ignored(clock: Clock) -> None:
     assert ear.frames == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.binary(max_size=60), st.floats(0, 0.1)), max_size=40))
 async def test_arbitrary_datagrams_never_raise(datagrams: list[tuple[bytes, float]]) -> None:
     receiver = new_receiver()
@@ -330,7 +330,7 @@ async def test_arbitrary_datagrams_never_raise(datagrams: list[tuple[bytes, floa
     assert all(len(frame) == RATE // 50 * 2 for frame in ear.frames)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.builds(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.reception import Reception
@@ -171,7 +171,6 @@ def test_the_sender_learns_when_its_report_came_and_how_long_it_was_held() -> No
     assert reception.report(13.0 + 3600 * 24).dlsr == 0xFFFFFFFF
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 0xFFFF),
     st.lists(

@@ -6,7 +6,7 @@ import pytest
 from aiortc.rtp import RtcpPacket as AiortcRtcp
 from aiortc.rtp import RtcpRrPacket, RtcpSdesPacket
 from aiortc.rtp import RtpPacket as AiortcPacket
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipecat_whatsapp.media.rtp import (
@@ -45,13 +45,11 @@ BLOCKS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(PACKETS)
 def test_a_packet_survives_the_wire(packet: RtpPacket) -> None:
     assert RtpPacket.parse(bytes(packet)) == packet
 
 
-@settings(deadline=None)
 @given(PACKETS)
 def test_another_implementation_reads_the_packet(packet: RtpPacket) -> None:
     read = AiortcPacket.parse(bytes(packet))
@@ -85,7 +83,6 @@ def test_what_is_no_packet_is_refused(data: bytes) -> None:
         RtpPacket.parse(data)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80))
 @example(b"\xbf" + bytes(79))
 def test_any_bytes_are_a_packet_or_a_value_error(data: bytes) -> None:
@@ -118,14 +115,12 @@ def test_another_implementation_reads_the_report_and_the_name() -> None:
     assert name.chunks[0].items == [(1, b"Stream1")]
 
 
-@settings(deadline=None)
 @given(U32, st.lists(BLOCKS, max_size=31))
 def test_a_receiver_report_survives_the_wire(ssrc: int, blocks: list[ReportBlock]) -> None:
     compound = receiver_report(ssrc, blocks) + source_description(ssrc, "name")
     assert read_rtcp(compound) == (ReceiverReport(ssrc, tuple(blocks)),)
 
 
-@settings(deadline=None)
 @given(BLOCKS)
 def test_a_sender_report_and_a_goodbye_are_read(block: ReportBlock) -> None:
     info = b"".join(n.to_bytes(4, "big") for n in (77, 0x80000001, 0x40000000, 960, 5, 600))
@@ -158,7 +153,6 @@ def test_malformed_rtcp_is_refused(data: bytes) -> None:
         read_rtcp(data)
 
 
-@settings(deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=120),

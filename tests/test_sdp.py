@@ -266,7 +266,7 @@ def damaged(draw: st.DrawFn, sdp: str) -> str:
     return draw(st.sampled_from(["\r\n", "\n"])).join(lines)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(damaged_offers() | st.text(max_size=300))
 def test_a_damaged_offer_is_read_or_refused(sdp: str) -> None:
     try:
@@ -279,7 +279,7 @@ def test_a_damaged_offer_is_read_or_refused(sdp: str) -> None:
     assert offer.sdp == sdp
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(damaged_offers())
 async def test_a_damaged_offer_is_answered_or_refused(sdp: str) -> None:
     try:
@@ -293,7 +293,7 @@ async def test_a_damaged_offer_is_answered_or_refused(sdp: str) -> None:
         await connection.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(damaged(whatsapp_answer()) | st.text(max_size=300))
 def test_a_damaged_answer_is_read_or_refused(sdp: str) -> None:
     try:
@@ -304,7 +304,7 @@ def test_a_damaged_answer_is_read_or_refused(sdp: str) -> None:
     assert answer.telephone_event_payload_type != answer.opus_payload_type
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(damaged(whatsapp_answer().replace("a=mid:audio", "a=mid:0")))
 async def test_a_damaged_answer_is_taken_or_refused(sdp: str) -> None:
     connection, _ = await make_offer(lambda _: None)

@@ -42,7 +42,13 @@ def test_what_no_log_may_hold_is_found(words: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [str(ADA), str(User(user_id="DE.900000000000000001")), ACCOUNT.phone_number_id, "wacid.4915"],
+    [
+        str(ADA),
+        str(User(user_id="DE.900000000000000001")),
+        ACCOUNT.phone_number_id,
+        "wacid.4915",
+        "wacid.EAAb0123456789/EAAb0123456789+EAAb0123456789==",
+    ],
 )
 def test_what_a_log_may_hold_is_left_alone(words: str) -> None:
     assert log_watch.leak(f"Call with {words} ended.") is None

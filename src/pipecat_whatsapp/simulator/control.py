@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 import aiohttp
@@ -76,9 +77,10 @@ class ControlServer:
     def _write_state(self) -> None:
         file = state_file()
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as state:
+        # Another simulation may write its own at the same time: there is always one, and all of it.
+        with NamedTemporaryFile("w", dir=file.parent, delete=False) as state:
             json.dump({"url": self.url, "secret": self._secret}, state)
+        Path(state.name).replace(file)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode()
