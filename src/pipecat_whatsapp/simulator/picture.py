@@ -23,7 +23,8 @@ _BANDS = 24
 _LOWEST, _HIGHEST = 120.0, 6500.0  # Hz; Opus leaves little above at 20 kbit/s.
 _FLOOR = 1e-6  # Power of full scale, for each band: below it, everything is silence.
 _LEVEL_WEIGHT = 0.5  # Of loudness on the whole, beside the shape of the spectrum.
-_LONGEST_HOLE = RATE // 10  # Packets that are missing; a pause of speech is longer, or no zeros.
+_SOUND_RANGE = np.log(10 ** (30 / 10))  # Between loud and quiet sounds: 30 dB.
+_LONGEST_HOLE = RATE * 7 // 100  # Three packets missing; a sender that halts is silent longer.
 _SHORTEST_HOLE = RATE // 100
 _BLOCK = 2000  # Moments that are worked on at once, so that an hour does not fill the memory.
 
@@ -40,6 +41,14 @@ def picture(samples: Numbers) -> Numbers:
     levels = _levels(samples)
     loudness = levels.mean(axis=0, keepdims=True)
     return np.vstack([levels - loudness, _LEVEL_WEIGHT * np.sqrt(_BANDS) * loudness])
+
+
+def moments_of_sound(drawn: Numbers) -> npt.NDArray[np.int64]:
+    """The moments of a picture that are no pause, neither between sentences nor within a word."""
+    loudness = drawn[-1] / (_LEVEL_WEIGHT * np.sqrt(_BANDS))
+    audible = loudness[loudness > np.log(_FLOOR) + 1]
+    loud = np.percentile(audible, 95) if audible.size else np.inf
+    return np.flatnonzero(loudness > loud - _SOUND_RANGE)
 
 
 def _levels(samples: Numbers) -> Numbers:
