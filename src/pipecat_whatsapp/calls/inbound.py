@@ -89,7 +89,7 @@ class InboundSession(CallSession):
     def _deadline_passed(self) -> None:
         awaited = self.call.awaited
         if self.call.state is State.RINGING:
-            self.hang_up(Cause.NOT_READY, "on_incoming_call took too long")
+            self.hang_up(Cause.NOT_READY, "on_incoming_call, or the SDP answer, took too long")
         elif self.call.state is not State.CONNECTING:
             return
         elif Signal.PRE_ACCEPTED in awaited:
