@@ -6,13 +6,15 @@ Both processes share one core, and this process, which plays Meta and the caller
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import random
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +29,11 @@ SIDES = {
     OURS: ("echo_bot.py", "-t", "whatsapp"),
     IN_TREE: ("in_tree.py", "--whatsapp"),
 }
+
+_RANGE = range(32_000, 32_768)
+"""Below what Linux gives away by itself, and beside those of simulated bots and of tests."""
+
+_PORTS = itertools.cycle(random.sample(_RANGE, len(_RANGE)))
 
 PATIENCE = 60.0
 """Seconds for a process to start or to end, and for a call to be answered."""
@@ -156,11 +163,12 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody uses, and that was not given out before."""
+    for port in itertools.islice(_PORTS, len(_RANGE)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 def pin(core: int | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from aiortc import (
     AudioStreamTrack,
     MediaStreamTrack,
+    RTCConfiguration,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -70,7 +71,8 @@ class Business:
     """One business end; use it with `async with`."""
 
     def __init__(self) -> None:
-        self.pc = RTCPeerConnection()
+        # By default it asks a STUN server on the internet.
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.heard = bytearray()
         self.connected = asyncio.Event()
         self.closed = asyncio.Event()

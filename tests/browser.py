@@ -36,7 +36,8 @@ Object.defineProperty(HTMLMediaElement.prototype, "srcObject", {
   },
 });
 async function listen(track) {
-  const sound = new MediaStreamTrackProcessor({ track }).readable.getReader();
+  const processor = new MediaStreamTrackProcessor({ track, maxBufferSize: 1000 });
+  const sound = processor.readable.getReader();
   for (let part = await sound.read(); !part.done; part = await sound.read()) {
     const samples = new Float32Array(part.value.numberOfFrames);
     part.value.copyTo(samples, { planeIndex: 0, format: "f32-planar" });

@@ -46,7 +46,7 @@ class Wish(StrEnum):
     SPEAK = "speak"
 
 
-BLOCKED = 2.0
+BLOCKED = 6.0
 
 GOODBYE = 0.5
 """Seconds that the goodbye lasts."""

@@ -14,6 +14,13 @@ from pipecat_whatsapp.simulator.sound import RATE, read_wav
 MOSTLY = 0.5
 """The share found of something that was heard: a busy machine may spoil the rest."""
 
+PARTLY = 0.1
+"""The least share found of what a bot that halted has said: one piece of half a second, which no
+other sound resembles."""
+
+PACKET = RATE // 50
+"""Samples of a packet."""
+
 ALIKE = 0.8
 """The similarity of what was heard whole: a machine that halts five times leaves 0.9, half of it
 being lost 0.5, another sound 0.2."""
@@ -26,15 +33,20 @@ def chirp(seconds: float, *, low: float = 300, high: float = 2500) -> bytes:
     return (12_000 * np.sin(phase)).astype(np.int16).tobytes()
 
 
-def similarity(heard: bytes, said: bytes) -> float:
+def similarity(heard: bytes, said: bytes, *, piece: int = RATE // 10) -> float:
     """How well all of what was said is found in what was heard, 0 to 1.
 
-    Looked for piece by piece, a tenth of a second each: a busy machine halts between two packets,
-    and tears a hole there.
+    Looked for piece by piece: a busy machine halts between two packets, and tears a hole there.
+
+    Args:
+        heard: Where to look.
+        said: What to look for.
+        piece: How long a piece is, in samples. Of a short sound, one torn piece must not decide;
+            but the shorter pieces are, the more alike are those of different sounds.
     """
     recording = _samples(heard)
-    pieces = _pieces(_samples(said), RATE // 10)
-    return float(np.mean([_likeness(piece, recording) for piece in pieces]))
+    pieces = _pieces(_samples(said), piece)
+    return float(np.mean([_likeness(samples, recording) for samples in pieces]))
 
 
 def share_found(said: Path | bytes, heard: Path | bytes) -> float:

@@ -64,7 +64,7 @@ class RedisServer:
             stderr=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(PATIENCE):
-            while not await self._answers():
+            while not await self._answers(self._process.pid):
                 assert self._process.returncode is None, "redis-server has ended"
                 await asyncio.sleep(0.01)
             if self._cluster:
@@ -91,9 +91,11 @@ class RedisServer:
         """Let it go on after `pause`."""
         self._signal(signal.SIGCONT)
 
-    async def _answers(self) -> bool:
-        with suppress(OSError):
-            return await self._ask(b"PING") == b"+PONG\r\n"
+    async def _answers(self, pid: int) -> bool:
+        """Whether it answers itself: another server may have its port."""
+        with suppress(OSError, EOFError):
+            told = await self._ask(b"INFO server", b"run_id:")
+            return b"process_id:%d\r\n" % pid in told
         return False
 
     async def _take_all_slots(self) -> None:
@@ -101,11 +103,11 @@ class RedisServer:
         while (await self._ask(b"GET slot")).startswith(b"-CLUSTERDOWN"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
-    async def _ask(self, command: bytes) -> bytes:
+    async def _ask(self, command: bytes, end: bytes = b"\r\n") -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(command + b"\r\n")
-            return await reader.readline()
+            return await reader.readuntil(end)
         finally:
             writer.close()
 

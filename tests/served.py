@@ -89,6 +89,13 @@ class Served:
         except aiohttp.ClientConnectionError:
             return False
 
+    async def is_unready(self) -> None:
+        """Wait until none of its processes is ready: any of them may answer when it is asked."""
+        refusals = 0
+        async with asyncio.timeout(30):
+            while refusals < 20:
+                refusals = 0 if await self.answers("/readyz") else refusals + 1
+
 
 def _lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
@@ -178,7 +185,7 @@ async def caller(whatsapp: WhatsApp, number: int, *, wish: str | None = None) ->
         wish: What the bot shall do, as the call button's payload.
     """
     call = await (await user_phone(whatsapp, number)).dial(cta_payload=wish)
-    await call.answered()
+    await call.answered(60)
     return call
 
 

@@ -26,9 +26,14 @@ async def on_start(adapter: WebhookAdapter) -> None:
 
 
 async def on_process_start(adapter: WebhookAdapter) -> None:
-    """Calls that wait for a process wait for it on however slow a machine."""
-    if (timing := adapter.config.timing).room_patience:
-        adapter.configure(timing=replace(timing, room_patience=60.0))
+    """What calls wait for, they wait for on however slow a machine.
+
+    That is a process, and the webhook that tells who hung up.
+    """
+    timing = replace(adapter.config.timing, accept_deadline=60.0, link_lost_grace=10.0)
+    if timing.room_patience:
+        timing = replace(timing, room_patience=60.0)
+    adapter.configure(timing=timing)
 
 
 async def on_call_ended(report: CallReport) -> None:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from bots import PlainBot
 from conftest import Reports, until
 from deployment import Deployment, Join, brisk, join, over
+from pipecat_whatsapp.calls import neighbours
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call, CallReport
@@ -23,6 +24,7 @@ from pipecat_whatsapp.calls.memory import MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause
 from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.errors import ConfigError
+from pipecat_whatsapp.media import gathering
 from pipecat_whatsapp.meta.events import (
     CallConnect,
     CallPermissionReply,
@@ -40,6 +42,8 @@ from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from redis_server import RedisServer, redis_server
 
 __all__ = ["brisk", "join", "redis_server"]
+
+pytestmark = pytest.mark.usefixtures("patient_redis")
 
 EMPTY = b'{"object":"whatsapp_business_account","entry":[]}'
 
@@ -467,7 +471,10 @@ async def test_the_numbers_served_can_change(whatsapp: WhatsApp, phone: Phone) -
     assert len(bot.started) == 1
 
 
-async def test_ice_servers_can_change(whatsapp: WhatsApp, phone: Phone, turn_url: str) -> None:
+async def test_ice_servers_can_change(
+    whatsapp: WhatsApp, phone: Phone, turn_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "TURN_TIMEOUT", 30.0)
     adapter = await whatsapp.serve(PlainBot())
     call = await phone.dial()
     await call.answered()
@@ -707,8 +714,10 @@ async def test_close_while_the_claim_is_under_way(
 
 @pytest.mark.usefixtures("brisk")
 async def test_a_call_that_a_process_was_handed_as_it_left_is_served_by_another(
-    whatsapp: WhatsApp, phone: Phone, join: Join
+    whatsapp: WhatsApp, phone: Phone, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
+        monkeypatch.setattr(neighbours, name, 30.0)
     async with Deployment(whatsapp, join) as deployment:
         full, leaving = await deployment.add(max_calls=0), await deployment.add()
         await deployment.acquainted()

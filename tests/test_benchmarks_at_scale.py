@@ -72,7 +72,7 @@ async def test_a_soak_watches_the_server_and_its_calls(tmp_path: Path) -> None:
     rows = await measure(
         "soak.py",
         tmp_path / "figures.json",
-        *("--minutes", "0.25", "--calls", "2", "--workers", "2", "--every", "2"),
+        *("--minutes", "0.25", "--calls", "2", "--workers", "2", "--every", "0.5"),
     )
     (calls,) = part(rows, "calls")
     assert calls["answered"] >= 1

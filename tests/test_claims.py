@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,7 @@ from pipecat_whatsapp.calls.directory import Claim, Delivery, Holding, Standing
 from pipecat_whatsapp.calls.law import State
 from pipecat_whatsapp.calls.memory import Board, MemoryDirectory
 from pipecat_whatsapp.calls.outcome import Cause, Outcome
+from pipecat_whatsapp.config import Timing
 from pipecat_whatsapp.errors import DirectoryError
 from pipecat_whatsapp.meta.events import Direction, User
 from pipecat_whatsapp.simulator.phone import Phone
@@ -34,6 +36,14 @@ def call(call_id: str = "wacid.A") -> Call:
     return Call(
         call_id=call_id, phone_number_id="111", direction=Direction.INBOUND, user=User(phone="49")
     )
+
+
+@pytest.fixture
+def whatsapp(whatsapp: WhatsApp, monkeypatch: pytest.MonkeyPatch) -> WhatsApp:
+    """Its business waits long for the webhook that tells who hung up: it comes by way of Redis."""
+    timing = Timing(link_lost_grace=30)
+    monkeypatch.setattr(whatsapp, "config", partial(whatsapp.config, timing=timing))
+    return whatsapp
 
 
 class Office:
@@ -248,7 +258,12 @@ async def test_an_end_that_comes_elsewhere_while_redis_is_away_is_heard_later(
         await whatsapp.meta.calls[call.id].hang_up()
         await until(lambda: ("CallTerminate", "over") in b.log.webhooks)
         assert a.calls == [call.id]
+        b.line.hold()
+        told = a.line.asked["beat"]
         await redis_server.start()
+        # Redis, which has lost its memory, must know whose the call is.
+        await until(lambda: a.line.asked["beat"] > told)
+        b.line.resume()
         assert (await a.reports.next()).cause is Cause.CALLER_HUNG_UP
         assert Counter(r.action for r in whatsapp.meta.requests) == Counter(pre_accept=1, accept=1)
 
@@ -330,8 +345,8 @@ async def test_what_is_said_of_a_call_of_ours_while_redis_is_away_comes_late(
         assert not calling.done()
         late, early = (b, a) if first == "ours" else (a, b)
         late.line.hold()
-        await redis_server.start()
         told = early.line.asked.copy()
+        await redis_server.start()
         await until(lambda: early.line.asked["beat"] > told["beat"])
         await until(lambda: early is a or early.line.asked["deliver"] > told["deliver"])
         late.line.resume()

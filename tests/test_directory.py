@@ -25,6 +25,8 @@ from pipecat_whatsapp.calls.redis import RedisDirectory
 from pipecat_whatsapp.meta.events import Direction
 from redis_server import RedisServer
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 HOLDING = Holding("111", Direction.INBOUND)
 Join = Callable[[str], CallDirectory]
 

@@ -156,7 +156,7 @@ FAULTS: dict[str, tuple[Callable[[World], object], str, str, str]] = {
         _token(scopes=(MANAGEMENT,)), "broken", f"token lacks {MESSAGING}", "System users",
     ),
     "token ends soon": (
-        _token(expires_at=int(datetime.now(UTC).timestamp()) + 3600),
+        _token(expires_at=int(datetime.now(UTC).timestamp()) + 86_400),
         "warning", "token expires on", "never expires",
     ),
     "no field calls": (

@@ -7,7 +7,7 @@ import pytest
 from pipecat.transports.smallwebrtc.connection import IceServer
 
 from conftest import wait_for_stun
-from pipecat_whatsapp.doctor import network, turn
+from pipecat_whatsapp.doctor import network, stun, turn
 from pipecat_whatsapp.doctor.finding import Finding, Verdict
 from pipecat_whatsapp.doctor.network import NetworkFacts, examine_network, judge
 from pipecat_whatsapp.doctor.stun import Address, StunAnswer, host_and_port
@@ -143,6 +143,8 @@ def test_a_host_without_an_address_is_broken() -> None:
 
 async def test_a_real_network_is_examined(turn_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "STUN_TIMEOUT", 60.0)
+    for asked in (stun, turn):
+        monkeypatch.setattr(asked, "PATIENCE", 60.0)
     await asyncio.to_thread(wait_for_stun, host_and_port(turn_url)[1])
     async with stun_server(seen=(PUBLIC, 6000)) as one, stun_server(seen=(PUBLIC, 6001)) as other:
         servers = [IceServer([one, turn_url], "ada", "secret")]

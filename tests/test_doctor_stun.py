@@ -9,6 +9,12 @@ from pipecat_whatsapp.errors import ConfigError
 from stun_server import stun_server
 
 
+@pytest.fixture(autouse=True)
+def _is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that comes is waited for, on however slow a machine."""
+    monkeypatch.setattr(stun, "PATIENCE", 60.0)
+
+
 async def test_a_server_tells_the_address_that_it_sees() -> None:
     async with stun_server() as url:
         (answer,) = await stun.ask([url])
@@ -42,7 +48,7 @@ async def test_what_is_no_answer_to_the_request_is_not_taken_for_one() -> None:
 async def test_a_silent_server_is_given_up_and_delays_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stun, "PATIENCE", 0.3)
+    monkeypatch.setattr(stun, "PATIENCE", 3.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
         deaf.bind(("127.0.0.1", 0))
         async with stun_server() as url:

@@ -11,6 +11,12 @@ from pipecat_whatsapp.doctor import turn
 from pipecat_whatsapp.doctor.stun import host_and_port
 
 
+@pytest.fixture(autouse=True)
+def _is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever answers has the time to."""
+    monkeypatch.setattr(turn, "PATIENCE", 30.0)
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_server_gives_a_relay(turn_url: str, transport: str) -> None:
     await asyncio.to_thread(wait_for_stun, host_and_port(turn_url)[1])

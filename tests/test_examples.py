@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +27,7 @@ from pipecat_whatsapp.simulator.graph import SimulatedMeta, SubscriptionError
 from pipecat_whatsapp.simulator.phone import ADA, Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from pipecat_whatsapp.simulator.sound import RATE, read_wav
+from ports import free_port
 from recordings import MOSTLY, share_found
 from terminal import run, running
 from whatsapp_world import variables
@@ -42,7 +42,6 @@ async def test_echo_says_back_what_it_hears(tmp_path: Path) -> None:
     command = ["simulate", EXAMPLES / "echo.py", "--record", heard]
     outcome = await run("-m", "pipecat_whatsapp.cli", *command)
     assert outcome.code == 0, outcome
-    assert "heard the bot meanwhile" in outcome.output
     assert "the caller hung up" in outcome.output
     assert share_found(QUESTION, heard) > MOSTLY
 
@@ -64,8 +63,7 @@ async def test_the_reminder_asks_calls_one_after_the_other_and_tells_what_came_o
     meta.business.settings.enable()
     for user in (ADA, BEN):
         meta.business.conversations.open_window(user)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["-t", "whatsapp", "--port", port, "--to", "nobody", f"+{BEN.phone}", f"+{ADA.phone}"]
     environment = variables(meta.account, meta.graph_url) | {"PYTHON_DOTENV_DISABLED": "1"}
     async with running(
@@ -115,7 +113,7 @@ async def test_a_menu_that_nobody_uses_hangs_up(
     whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     menu = load("keypad_menu")
-    monkeypatch.setattr(menu, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(menu, "SILENCE_SECONDS", 5.0)
     await whatsapp.serve(menu.bot)
     call = await phone.dial()
     assert await call.ended(PATIENCE) == "terminated"

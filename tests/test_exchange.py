@@ -13,7 +13,7 @@ import pytest
 
 from conftest import until
 from deployment import Deployment, Join, Member, brisk, join
-from pipecat_whatsapp.calls import exchange, parcel
+from pipecat_whatsapp.calls import exchange, neighbours, parcel
 from pipecat_whatsapp.calls.bot import Accept, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import Standing
@@ -30,7 +30,14 @@ from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
 __all__ = ["brisk", "join"]
 
-pytestmark = pytest.mark.usefixtures("brisk")
+pytestmark = pytest.mark.usefixtures("brisk", "patient_redis", "steady")
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not been heard of for some seconds still gets calls, and is not dead."""
+    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
+        monkeypatch.setattr(neighbours, name, 30.0)
 
 
 def actions(whatsapp: WhatsApp) -> Counter[str]:
@@ -481,12 +488,15 @@ async def test_a_call_waits_until_there_is_room_here(whatsapp: WhatsApp) -> None
 async def test_a_call_that_waits_in_vain_is_rejected(
     whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = time.time()
-    monkeypatch.setattr(parcel, "age_of", lambda _: time.time() - began)
     async with Deployment(whatsapp) as deployment:
         full = await deployment.add(max_calls=0, timing=Timing(room_patience=1.0))
+        waiting = ("CallConnect", "waiting")
+        # It grows old only once it waits.
+        monkeypatch.setattr(
+            parcel, "age_of", lambda _: 2.0 if waiting in full.log.webhooks else 0.0
+        )
         call = await phone.dial()
-        await until(lambda: ("CallConnect", "waiting") in full.log.webhooks)
+        await until(lambda: waiting in full.log.webhooks)
         assert await call.ended() == "rejected"
         assert (await full.reports.next()).cause is Cause.BUSY
         assert actions(whatsapp) == Counter(reject=1)
@@ -502,6 +512,7 @@ async def test_who_hangs_up_while_waiting_is_forgotten(
         call = await phone.dial()
         await until(lambda: ("CallConnect", "waiting") in full.log.webhooks)
         await call.hang_up()
+        await until(lambda: ("CallTerminate", "over") in other.log.webhooks)
         full.adapter.configure(max_calls=5)
         await until(lambda: full.line.asked["claim"] == 1)
         assert await full.adapter.drain(timeout=30)

@@ -42,6 +42,19 @@ def actions(whatsapp: WhatsApp) -> list[str]:
     return [request.action for request in whatsapp.meta.requests]
 
 
+def held(monkeypatch: pytest.MonkeyPatch, api: object, name: str) -> asyncio.Event:
+    """Keep Meta's answers to a request of an API to ourselves until the event is set."""
+    request, is_answered = getattr(api, name), asyncio.Event()
+
+    async def answered_late(*args: Any) -> Any:
+        answer = await request(*args)
+        await is_answered.wait()
+        return answer
+
+    monkeypatch.setattr(api, name, answered_late)
+    return is_answered
+
+
 @pytest.fixture
 async def served(whatsapp: WhatsApp, phone: Phone) -> WebhookAdapter:
     """A number that Ada has written to."""
@@ -122,16 +135,17 @@ async def test_a_user_without_a_phone_number_is_asked_and_called(whatsapp: Whats
 
 
 async def test_an_answer_may_be_faster_than_metas_to_the_request(
-    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whatsapp.meta.faults.late_responses["messages"] = 0.5
+    is_answered = held(monkeypatch, served.graph.messages, "request_call_permission")
     calling = ask(served, phone.user)
     delivery = await (await phone.permission_prompt()).accept()
     assert delivery.status == 200
-    assert "messages" not in actions(whatsapp), "the request is still to be answered"
+    is_answered.set()
     call = await phone.rings()
     await call.pick_up()
     assert (await calling).outcome is Outcome.ANSWERED
+    assert actions(whatsapp) == ["call_permissions", "messages", "connect"]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -322,11 +336,13 @@ async def test_calls_forbidden_in_the_profile_count_as_an_answer(
 
 
 async def test_what_was_said_before_the_question_is_no_answer_to_it(
-    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter
+    whatsapp: WhatsApp, phone: Phone, served: WebhookAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whatsapp.meta.faults.late_responses["call_permissions"] = 0.5
+    is_read = held(monkeypatch, served.graph.permissions, "read")
     calling = ask(served, phone.user)
+    await whatsapp.meta.wait_request("call_permissions")
     await whatsapp.meta.deliver(refusal(whatsapp, phone, None), field="messages")
+    is_read.set()
     await (await phone.permission_prompt()).accept()
     call = await phone.rings()
     await call.pick_up()

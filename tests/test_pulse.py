@@ -27,7 +27,7 @@ from redis_server import RedisServer, redis_server
 
 __all__ = ["brisk", "join", "redis_server"]
 
-pytestmark = pytest.mark.usefixtures("brisk")
+pytestmark = pytest.mark.usefixtures("brisk", "patient_redis")
 
 HOLDING = Holding("111", Direction.INBOUND)
 
@@ -131,8 +131,10 @@ async def test_a_call_that_was_being_placed_by_a_dead_process_is_nobodys(
 
 
 async def test_a_call_that_a_dead_process_had_not_taken_yet_is_served_by_another(
-    whatsapp: WhatsApp, phone: Phone, join: Join
+    whatsapp: WhatsApp, phone: Phone, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
+        monkeypatch.setattr(neighbours, name, 30.0)
     async with Deployment(whatsapp, join) as deployment:
         full = await deployment.add(max_calls=0)
         dead = await deployment.add()

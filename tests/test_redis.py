@@ -23,12 +23,15 @@ from redis.exceptions import ResponseError
 from pipecat_whatsapp.calls import redis as module
 from pipecat_whatsapp.calls.directory import Claim, Delivery, Holding, Peer, Standing
 from pipecat_whatsapp.calls.redis import RedisDirectory
+from pipecat_whatsapp.calls.redis_client import answers
 from pipecat_whatsapp.errors import ConfigError, DirectoryError
 from pipecat_whatsapp.meta.events import Direction
 from ports import free_port
 from redis_server import RedisServer, redis_server
 
 __all__ = ["redis_server"]
+
+pytestmark = pytest.mark.usefixtures("patient_redis")
 
 HOLDING = Holding("111", Direction.INBOUND)
 PATIENCE = 60.0
@@ -256,13 +259,15 @@ async def test_a_dead_redis_is_told_at_once_and_works_when_it_is_back(
 
 
 async def test_a_frozen_redis_is_not_waited_for(
-    redis_server: RedisServer, raw: Any, join: Join
+    redis_server: RedisServer, raw: Any, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = join("a"), join("b")
     await settle(raw)
     await a.beat(Standing(), {})
     redis_server.pause()
-    await fails_everywhere(a)
+    with monkeypatch.context() as usual:
+        usual.setattr(module, "answers", answers)
+        await fails_everywhere(a)
     redis_server.resume()
     # What was asked meanwhile may have been done; no answer to it is taken for that to another.
     assert await b.first("another token", 60)

@@ -20,6 +20,8 @@ from redis_server import RedisServer, redis_server
 
 __all__ = ["redis_server"]
 
+pytestmark = pytest.mark.usefixtures("patient_redis")
+
 HOLDING = Holding("111", Direction.INBOUND)
 PATIENCE = 60.0
 

@@ -9,11 +9,11 @@ from redis_server import RedisServer, redis_server
 __all__ = ["redis_server"]
 
 
-async def ping(server: RedisServer) -> bytes:
+async def ping(server: RedisServer, patience: float = 30.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(b"PING\r\n")
-        return await asyncio.wait_for(reader.readline(), 0.2)
+        return await asyncio.wait_for(reader.readline(), patience)
     finally:
         writer.close()
         await writer.wait_closed()
@@ -32,6 +32,6 @@ async def test_it_is_killed_and_comes_back(redis_server: RedisServer) -> None:
 async def test_a_frozen_one_answers_nothing(redis_server: RedisServer) -> None:
     redis_server.pause()
     with pytest.raises(TimeoutError):
-        await ping(redis_server)
+        await ping(redis_server, patience=0.2)
     redis_server.resume()
     assert await ping(redis_server) == b"+PONG\r\n"

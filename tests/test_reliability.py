@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
@@ -16,7 +17,6 @@ from redis.asyncio import Redis
 from conftest import until
 from load_balancer import LoadBalancer
 from obedient_bot import Wish
-from pipecat_whatsapp.calls.neighbours import BEAT_SECONDS
 from pipecat_whatsapp.simulator.phone import PhoneCall, PhoneError
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from redis_server import RedisServer, redis_server
@@ -167,7 +167,7 @@ async def test_more_calls_than_there_is_room_for(
 ) -> None:
     options = ("--workers", 2, "--max-calls", 10, "--redis-url", redis_server.url)
     async with serving(whatsapp, tmp_path, *options, bot=BOT) as served:
-        await asyncio.sleep(2 * BEAT_SECONDS)  # Then each process knows of the other.
+        await _acquainted(redis_server)
         phones = [await user_phone(whatsapp, number) for number in range(50)]
         calls = await asyncio.gather(*(phone.dial() for phone in phones))
         outcomes = await asyncio.gather(*map(_outcome, calls))
@@ -181,6 +181,22 @@ async def test_more_calls_than_there_is_room_for(
         await until(lambda: all(len(served.ends_at_owner_of(call.id)) == 1 for call in calls))
         last = await caller(whatsapp, 50)
         await last.hang_up()
+
+
+async def _acquainted(redis_server: RedisServer) -> None:
+    """Wait until two processes have beaten twice more: each knows of the other then."""
+    async with Redis.from_url(redis_server.url) as client, asyncio.timeout(60):
+        first = beats = await _beats(client)
+        while len(first) < 2 or any(beats[node] < first[node] + 2 for node in first):
+            await asyncio.sleep(0.05)
+            beats = await _beats(client)
+            first = beats if len(first) < 2 else first
+
+
+async def _beats(client: Any) -> dict[bytes, int]:
+    """How often each process has told of itself."""
+    nodes = await client.hgetall("{whatsapp}:nodes")
+    return {node: json.loads(told)[0] for node, told in nodes.items()}
 
 
 async def _outcome(call: PhoneCall) -> str:

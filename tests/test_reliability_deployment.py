@@ -39,9 +39,7 @@ async def test_a_rollout_ends_no_call_and_rejects_none(
         balancer.servers = [old, new]
         await asyncio.sleep(2 * BEAT_SECONDS)
         old.command.send(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            while await old.answers("/readyz"):
-                pass
+        await old.is_unready()
         # Webhooks still come to both, until the load balancer has asked for readiness.
         for number in range(10, 16):
             call = await caller(whatsapp, number)
@@ -56,6 +54,7 @@ async def test_a_rollout_ends_no_call_and_rejects_none(
         assert (await old.command.ends()).code == 0
         last = await caller(whatsapp, 20)
         await last.hang_up()
+        await new.noted(f" ended {last.id} caller hung up")
     assert {r.action for r in whatsapp.meta.requests} == {"pre_accept", "accept"}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 
 import numpy as np
@@ -55,7 +56,9 @@ def test_half_a_sample_is_no_sample() -> None:
 
 @pytest.mark.skipif(not hasattr(Graph, "threads"), reason="this PyAV always starts threads")
 def test_no_threads_are_started() -> None:
+    # What other tests have left behind may end its own threads meanwhile.
+    gc.collect()
     before = len(os.listdir("/proc/self/task"))
     resampler = Resampler(16_000)
     resampler.resample(bytes(640), 24_000, 1)
-    assert len(os.listdir("/proc/self/task")) == before
+    assert len(os.listdir("/proc/self/task")) <= before

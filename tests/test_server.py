@@ -86,6 +86,8 @@ async def said(url: str, *words: bytes) -> bytes:
             await asyncio.sleep(0.05)
         async with asyncio.timeout(30):
             return await reader.read()
+    except ConnectionResetError:
+        return b""
     finally:
         writer.close()
 
@@ -128,16 +130,17 @@ async def test_a_client_that_leaves_amid_its_body_is_no_error(
         await asyncio.sleep(0.1)
         writer.close()
         await said(url, post("Content-Length: 0"))
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
 
 
 async def test_too_many_connections_are_turned_away(adapter: WebhookAdapter) -> None:
     async with front(adapter, Limits(connections=1)) as url:
-        waiting = asyncio.create_task(said(url, post()[:-2]))
+        host, port = url.removeprefix("http://").split(":")
+        _, waiting = await asyncio.open_connection(host, int(port))
         async with asyncio.timeout(30):
             while await said(url, post("Content-Length: 0")):
                 pass
-        waiting.cancel()
+        waiting.close()
 
 
 async def test_clients_leave_descriptors_to_calls(

@@ -298,7 +298,7 @@ async def test_a_graph_that_hangs_does_not_hold_the_caller(
 ) -> None:
     whatsapp.meta.faults.hang.add("pre_accept")
     bot = PlainBot()
-    await whatsapp.serve(bot, timing=Timing(accept_deadline=1), on_call_ended=reports)
+    await whatsapp.serve(bot, timing=Timing(accept_deadline=6), on_call_ended=reports)
     call = await phone.dial()
     assert await call.ended() == "rejected"
     report = await reports.next()
@@ -331,7 +331,7 @@ async def test_terminate_before_connect_leaves_nothing(whatsapp: WhatsApp, phone
     whatsapp.meta.faults.hold()
     call = await phone.dial()
     hanging_up = asyncio.ensure_future(call.hang_up())
-    await asyncio.sleep(0)
+    await until(lambda: whatsapp.meta.calls[call.id].ended_reason is not None)
     await whatsapp.meta.release(reverse=True)
     await hanging_up
     await served.drain(timeout=30)
@@ -347,7 +347,7 @@ async def test_connect_and_terminate_in_one_batch_leave_nothing(
     whatsapp.meta.faults.hold()
     call = await phone.dial()
     hanging_up = asyncio.ensure_future(call.hang_up())
-    await asyncio.sleep(0)
+    await until(lambda: whatsapp.meta.calls[call.id].ended_reason is not None)
     await whatsapp.meta.release(batch=True)
     await hanging_up
     assert (await reports.next()).cause is Cause.CALLER_HUNG_UP

@@ -212,7 +212,7 @@ async def test_nobody_answers(business: Business, phone: Phone) -> None:
 
 
 async def test_an_accepted_call_has_no_deadline(business: Business, phone: Phone) -> None:
-    async with SimulatedMeta(timing=Timing(answer_deadline=1.0)) as meta:
+    async with SimulatedMeta(timing=Timing(answer_deadline=4.0)) as meta:
         await meta.subscribe(business.url)
         call = meta.ring(phone, OFFER, ADA)
         await succeed(meta, call, "accept")

@@ -115,7 +115,8 @@ def heard_of_halting(pcm: bytes, seed: int, *, loss: float = 0.0) -> bytes:
     Once a second, for 80 to 300 ms; media/pacer.py tells what the sender does about it.
     """
     random, pcm = np.random.default_rng(seed), PAUSE + pcm + PAUSE
-    said, slots, slot, behind = b"", [], 0, 0
+    slots: list[int] = []
+    said, slot, behind = b"", 0, 0
     for at in range(0, len(pcm), FRAME_BYTES):
         frame = pcm[at : at + FRAME_BYTES]
         if random.random() < 1 / 50:
@@ -124,7 +125,8 @@ def heard_of_halting(pcm: bytes, seed: int, *, loss: float = 0.0) -> bytes:
         if behind and is_quiet(frame):
             behind -= 1
         else:
-            said, slots, slot = said + frame, [*slots, slot], slot + 1
+            slots.append(slot)
+            said, slot = said + frame, slot + 1
     network, line = Network(NetworkConditions(loss=loss), seed=1), Recording()
     for sequence, (slot, payload) in enumerate(zip(slots, encoded(said), strict=True)):
         if network.plan(Way.TO_PHONE):

@@ -28,13 +28,16 @@ SOMEWHERE = "http://127.0.0.1:1/whatsapp"
 def environ(tmp_path: Path) -> dict[str, str]:
     """What servers have in their environment, with a port for the Graph API that is free."""
     account = Account(token="T", phone_number_id="42", app_secret="S", verification_token="V")
-    return variables(account, f"http://127.0.0.1:{free_port()}")
+    graph_url = f"http://127.0.0.1:{free_port()}"
+    # Each running simulation leaves its address there.
+    return variables(account, graph_url) | {"XDG_RUNTIME_DIR": str(tmp_path)}
 
 
 @asynccontextmanager
 async def serving(environ: dict[str, str], port: int, *options: object) -> AsyncIterator[Command]:
-    arguments = ("serve", ECHO, "--port", port, "--env-file", os.devnull, *options)
-    async with running(*CLI, *arguments, environment=environ) as command:
+    # A machine that runs many tests at once is late.
+    arguments = ("serve", ECHO, "--port", port, "--max-lag", 100, "--env-file", os.devnull)
+    async with running(*CLI, *arguments, *options, environment=environ) as command:
         yield command
 
 

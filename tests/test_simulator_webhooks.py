@@ -125,7 +125,7 @@ async def test_a_redirect_is_no_success(business: Business, meta: SimulatedMeta)
 async def test_a_slow_answer_is_none(business: Business) -> None:
     business.silent.set()
     async with SimulatedMeta(timing=Timing(retry_delays=(), webhook_timeout=0.5)) as meta:
-        await meta.subscribe(business.url)
+        meta.business.set_up(business.url)
         delivery = await meta.deliver({"messages": []}, field="messages")
         assert delivery.status is None
 

@@ -286,15 +286,17 @@ async def test_a_worker_that_loads_its_bot_for_ever_is_killed(
 
 
 async def test_a_worker_that_says_nothing_any_more_is_killed_and_replaced(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
 ) -> None:
     monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.ALIVE_SECONDS", 0.2)
     monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.HUNG_SECONDS", 0.5)
     parent = start(workers=1)
-    (hung,) = await parent.notes_of("ready", 1)
-    _, new, *_ = await parent.notes_of("ready", 2)
+    (hung,) = await parent.notes_of("started", 1)
+    await until(lambda: any("hung for 0.5 s" in line for line in warnings))
+    # The next one says as little.
+    monkeypatch.setattr("pipecat_whatsapp.serving.supervisor.HUNG_SECONDS", 60.0)
+    (new,) = await parent.notes_of(f"dead: {hung['node']}", 1)
     assert new["pid"] != hung["pid"]
-    await parent.notes_of(f"dead: {hung['node']}", 1)
 
 
 # One process for each call
@@ -310,7 +312,7 @@ async def test_each_call_that_begins_warms_another_process(start: Start) -> None
     # Now two calls run, and there is no room for a third.
     os.kill(first["pid"], signal.SIGUSR2)
     await parent.notes_of("ready", 3, Role.CALL)
-    assert len(parent.noted("ready", Role.DOOR)) == 1
+    assert len(await parent.notes_of("ready", 1, Role.DOOR)) == 1
 
 
 async def test_doors_stay_until_the_last_call_has_ended(start: Start) -> None:

@@ -20,7 +20,7 @@ from pipecat.pipeline.worker import PipelineWorker
 
 from bots import Ears, Echo, PipelineBot, PlainBot, says
 from conftest import Reports, until
-from pipecat_whatsapp.calls import watchdog
+from pipecat_whatsapp.calls import session, watchdog
 from pipecat_whatsapp.calls.call import CallReport
 from pipecat_whatsapp.calls.law import Signal
 from pipecat_whatsapp.calls.outcome import Cause
@@ -254,8 +254,13 @@ class Score(QualityMeter):
 
 
 async def test_a_fall_of_quality_is_told_once_and_again_after_relief(
-    whatsapp: WhatsApp, phone: Phone
+    whatsapp: WhatsApp, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def unwatched(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    # A watch over the call finds scores of its own.
+    monkeypatch.setattr(session, "watch", unwatched)
     bot = PlainBot()
     await whatsapp.serve(bot)
     call = await phone.dial()

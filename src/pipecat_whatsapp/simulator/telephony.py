@@ -151,7 +151,7 @@ class Telephony:
         self._business.permissions.note_connected(call.user, call.direction)
         if isinstance(call, BusinessCall):
             self._business.conversations.open_window(call.user)
-            self._send_status(call, "ACCEPTED")
+            self._send_status(call, "ACCEPTED", at=call.accepted_at)
 
     def on_declined(self, call: MetaCall) -> None:
         """A user declined the business's call (`CallObserver`)."""
@@ -276,8 +276,9 @@ class Telephony:
         value = payloads.connect(self._account, call.facts, sdp, timestamp=timestamp)
         self._webhooks.send("calls", value)
 
-    def _send_status(self, call: MetaCall, status: str) -> None:
-        value = payloads.status(self._account, call.facts, status, timestamp=self._now())
+    def _send_status(self, call: MetaCall, status: str, *, at: float | None = None) -> None:
+        timestamp = self._now() if at is None else int(at)
+        value = payloads.status(self._account, call.facts, status, timestamp=timestamp)
         self._webhooks.send("calls", value)
 
 
