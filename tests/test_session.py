@@ -119,7 +119,10 @@ async def test_a_hook_that_never_decides_is_given_up_in_time(
     call = await phone.dial()
     assert await call.ended() == "rejected"
     report = await reports.next()
-    assert (report.cause, report.detail) == (Cause.NOT_READY, "on_incoming_call took too long")
+    assert (report.cause, report.detail) == (
+        Cause.NOT_READY,
+        "on_incoming_call, or the SDP answer, took too long",
+    )
     assert bot.started == []
     await settled(whatsapp, "reject")
 
