@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.fft import irfft, rfft
 
 from pipecat_whatsapp.simulator.matching import find
 from pipecat_whatsapp.simulator.sound import RATE, read_wav
@@ -103,8 +104,8 @@ def _likeness(piece: np.ndarray, recording: np.ndarray) -> float:
     if len(recording) < len(piece):
         return 0.0
     size = 1 << (len(recording) + len(piece)).bit_length()
-    spectrum = np.fft.rfft(recording, size) * np.conj(np.fft.rfft(piece, size))
-    products = np.fft.irfft(spectrum, size)[: len(recording) - len(piece) + 1]
+    spectrum = rfft(recording, size) * np.conj(rfft(piece, size))
+    products = irfft(spectrum, size)[: len(recording) - len(piece) + 1]
     sums = np.concatenate([[0.0], np.cumsum(recording**2)])
     energies = sums[len(piece) :] - sums[: -len(piece)]
     return float((products / np.sqrt(np.maximum(energies, 1e6) * (piece @ piece))).max())

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.fft import rfft
 
 from pipecat_whatsapp.simulator.sound import RATE
 
@@ -62,7 +63,7 @@ def _levels(samples: Numbers) -> Numbers:
 
 
 def _band_levels(windows: Numbers) -> Numbers:
-    spectrum = np.fft.rfft(windows * (np.hanning(WINDOW) / 32768), _FFT)
+    spectrum = rfft(windows * (np.hanning(WINDOW) / 32768), _FFT)
     levels: Numbers = np.log((spectrum.real**2 + spectrum.imag**2) @ _bands() + _FLOOR)
     return levels
 
