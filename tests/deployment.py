@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 
 from bots import PlainBot
 from conftest import Reports, until
-from pipecat_whatsapp.calls import exchange, pulse
+from pipecat_whatsapp.calls import exchange, neighbours, pulse
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.contact import Contact
@@ -286,6 +286,13 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes tell of themselves more often, so that a test need not wait."""
     for module in (pulse, exchange):
         monkeypatch.setattr(module, "BEAT_SECONDS", 0.05)
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not been heard of for some seconds still gets calls, and is not dead."""
+    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
+        monkeypatch.setattr(neighbours, name, 30.0)
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -222,10 +222,12 @@ def _was_said(wanted: bytes, heard: bytes) -> bool:
 
     A browser bends time where packets are late, and a busy one leaves sound out.
     """
+    if find(heard, wanted) is not None:
+        return True
     samples = np.frombuffer(wanted, np.int16)
     pieces = np.array_split(samples, round(len(samples) / (0.8 * RATE)))
     found = [find(heard, piece.tobytes()) is not None for piece in pieces]
-    return find(heard, wanted) is not None or float(np.mean(found)) >= MOSTLY
+    return float(np.mean(found)) >= MOSTLY
 
 
 @asynccontextmanager

@@ -92,7 +92,7 @@ class Served:
     async def is_unready(self) -> None:
         """Wait until none of its processes is ready: any of them may answer when it is asked."""
         refusals = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while refusals < 20:
                 refusals = 0 if await self.answers("/readyz") else refusals + 1
 

@@ -13,8 +13,7 @@ from redis.asyncio import Redis
 
 from bots import PlainBot
 from conftest import Reports, until
-from deployment import Deployment, Join, brisk, join, over
-from pipecat_whatsapp.calls import neighbours
+from deployment import Deployment, Join, brisk, join, over, steady
 from pipecat_whatsapp.calls.adapter import WebhookAdapter
 from pipecat_whatsapp.calls.bot import Reject
 from pipecat_whatsapp.calls.call import Call, CallReport
@@ -41,7 +40,7 @@ from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from redis_server import RedisServer, redis_server
 
-__all__ = ["brisk", "join", "redis_server"]
+__all__ = ["brisk", "join", "redis_server", "steady"]
 
 pytestmark = pytest.mark.usefixtures("patient_redis")
 
@@ -712,12 +711,10 @@ async def test_close_while_the_claim_is_under_way(
         await call.hang_up()
 
 
-@pytest.mark.usefixtures("brisk")
+@pytest.mark.usefixtures("brisk", "steady")
 async def test_a_call_that_a_process_was_handed_as_it_left_is_served_by_another(
-    whatsapp: WhatsApp, phone: Phone, join: Join, monkeypatch: pytest.MonkeyPatch
+    whatsapp: WhatsApp, phone: Phone, join: Join
 ) -> None:
-    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
-        monkeypatch.setattr(neighbours, name, 30.0)
     async with Deployment(whatsapp, join) as deployment:
         full, leaving = await deployment.add(max_calls=0), await deployment.add()
         await deployment.acquainted()

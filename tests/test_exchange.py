@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import until
-from deployment import Deployment, Join, Member, brisk, join
-from pipecat_whatsapp.calls import exchange, neighbours, parcel
+from deployment import Deployment, Join, Member, brisk, join, steady
+from pipecat_whatsapp.calls import exchange, parcel
 from pipecat_whatsapp.calls.bot import Accept, IncomingCallHook
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.directory import Standing
@@ -28,16 +28,9 @@ from pipecat_whatsapp.simulator.graph import Account
 from pipecat_whatsapp.simulator.phone import Phone, PhoneCall
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 
-__all__ = ["brisk", "join"]
+__all__ = ["brisk", "join", "steady"]
 
 pytestmark = pytest.mark.usefixtures("brisk", "patient_redis", "steady")
-
-
-@pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has not been heard of for some seconds still gets calls, and is not dead."""
-    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
-        monkeypatch.setattr(neighbours, name, 30.0)
 
 
 def actions(whatsapp: WhatsApp) -> Counter[str]:

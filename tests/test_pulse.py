@@ -10,7 +10,7 @@ import pytest
 
 from bots import PlainBot
 from conftest import until
-from deployment import Deployment, Join, Member, brisk, join, over
+from deployment import Deployment, Join, Member, brisk, join, over, steady
 from pipecat_whatsapp.calls import neighbours
 from pipecat_whatsapp.calls.call import Call
 from pipecat_whatsapp.calls.claims import Claims
@@ -25,7 +25,7 @@ from pipecat_whatsapp.simulator.phone import Phone
 from pipecat_whatsapp.simulator.pytest_plugin import WhatsApp
 from redis_server import RedisServer, redis_server
 
-__all__ = ["brisk", "join", "redis_server"]
+__all__ = ["brisk", "join", "redis_server", "steady"]
 
 pytestmark = pytest.mark.usefixtures("brisk", "patient_redis")
 
@@ -130,11 +130,10 @@ async def test_a_call_that_was_being_placed_by_a_dead_process_is_nobodys(
         assert actions(whatsapp) == Counter(connect=1)
 
 
+@pytest.mark.usefixtures("steady")
 async def test_a_call_that_a_dead_process_had_not_taken_yet_is_served_by_another(
-    whatsapp: WhatsApp, phone: Phone, join: Join, monkeypatch: pytest.MonkeyPatch
+    whatsapp: WhatsApp, phone: Phone, join: Join
 ) -> None:
-    for name in ("FRESH_SECONDS", "DEAD_SECONDS"):
-        monkeypatch.setattr(neighbours, name, 30.0)
     async with Deployment(whatsapp, join) as deployment:
         full = await deployment.add(max_calls=0)
         dead = await deployment.add()

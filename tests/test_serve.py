@@ -42,9 +42,7 @@ async def test_calls_are_served_and_a_signal_lets_them_come_to_their_end(
         call = await answered(phone)
         await served.noted(f" began {call.id} servus")
         served.command.send(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            while await served.answers("/readyz"):
-                pass
+        await served.is_unready()
         assert await served.answers("/livez")
         await call.hang_up()
         outcome = await served.command.ends()
@@ -61,9 +59,7 @@ async def test_the_second_signal_ends_calls_at_once(
     async with serving(whatsapp, tmp_path) as served:
         call = await answered(phone)
         served.command.interrupt()
-        async with asyncio.timeout(60):
-            while await served.answers("/readyz"):
-                pass
+        await served.is_unready()
         served.command.interrupt()
         assert await call.ended() == "terminated"
         assert (await served.command.ends()).code == 0
@@ -224,9 +220,7 @@ async def test_each_call_has_a_process_of_its_own(
         await until(lambda: not runs(pids[0]))
         assert runs(pids[1])
         served.command.send(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            while await served.answers("/readyz"):
-                pass
+        await served.is_unready()
         # The door stays open for the webhooks of the running call.
         await second.hang_up()
         assert (await served.command.ends()).code == 0
@@ -259,9 +253,7 @@ async def test_a_terminal_that_closes_cuts_no_call(
         call = await answered(phone)
         for pid in (*served.workers, served.command.pid):
             os.kill(pid, signal.SIGHUP)
-        async with asyncio.timeout(60):
-            while await served.answers("/readyz"):
-                pass
+        await served.is_unready()
         await call.hang_up()
         assert (await served.command.ends()).code == 0
         await served.noted(f" ended {call.id} caller hung up")
